@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Every error a user can meet, and the exit code of each.
+
+    MapxdpError
+    ├── InvalidValue         a value breaks a rule of an RFC or of this program      2
+    │   └── ConfigError      the same, found in a configuration file                 2
+    ├── HostError            this machine lacks something, or refuses it             3
+    └── StateError           what is running does not fit what was asked             4
+
+Each error says what is wrong, where, why, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class MapxdpError(Exception):
+    """Base of all errors that are shown to the user without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{problem} → {remedy}")
+
+
+class InvalidValue(MapxdpError):
+    """A value that breaks a rule: names the field, the value, the rule and the remedy."""
+
+    exit_code = 2
+
+    def __init__(self, field: str, value: object, rule: str, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.rule = rule
+        super().__init__(f"{field} = {value}: {rule}", remedy)
+
+
+class ConfigError(InvalidValue):
+    """An InvalidValue with the file it stands in."""
+
+    def __init__(self, where: str, field: str, value: object, rule: str, remedy: str) -> None:
+        super().__init__(field, value, rule, remedy)
+        self.where = where
+        self.problem = f"{where}: {self.problem}"
+        self.args = (f"{self.problem} → {remedy}",)
+
+
+class HostError(MapxdpError):
+    """The machine, the kernel or its network refuses or lacks something."""
+
+    exit_code = 3
+
+
+class StateError(MapxdpError):
+    """What is already running (or is not) forbids what was asked."""
+
+    exit_code = 4
