@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A CE's place in its MAP domain: what was provisioned, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from mapxdp.errors import InvalidValue
+from mapxdp.model import mtu, rfc6052
+from mapxdp.model.interface_id import InterfaceIdFormat
+from mapxdp.model.map_address import ea_bits_of, forwarding_destination, map_address
+from mapxdp.model.port_set import PortSet
+from mapxdp.model.rule import (
+    Assignment,
+    MappingRule,
+    select_basic_rule,
+    select_forwarding_rule,
+)
+
+
+class Mode(StrEnum):
+    """How IPv4 crosses the IPv6 network."""
+
+    MAP_T = "map-t"
+    MAP_E = "map-e"
+    LW4O6 = "lw4o6"
+
+    @property
+    def translates(self) -> bool:
+        """True for RFC 7915 translation, false for RFC 2473 encapsulation."""
+        return self is Mode.MAP_T
+
+    @property
+    def overhead(self) -> int:
+        """Bytes the IPv6 packet is longer than the IPv4 packet."""
+        return mtu.TRANSLATION_OVERHEAD if self.translates else mtu.ENCAPSULATION_OVERHEAD
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The parameters a CE is provisioned with, checked, and all that is derived from them.
+
+    ``dmr`` is set in MAP-T; ``br`` in MAP-E (the BR's address) and lw4o6 (the lwAFTR's).
+    Raises InvalidValue where the parameters contradict each other or an RFC.
+    """
+
+    mode: Mode
+    end_user_prefix: IPv6Network
+    rules: tuple[MappingRule, ...]
+    dmr: IPv6Network | None = None
+    br: IPv6Address | None = None
+    interface_id: InterfaceIdFormat = InterfaceIdFormat.RFC7597
+
+    def __post_init__(self) -> None:
+        self._check_far_end()
+        bmr = self.bmr
+        if bmr.map_prefix_length > self.end_user_prefix.prefixlen:
+            raise InvalidValue(
+                "ea_length",
+                bmr.ea_length,
+                f"rule prefix /{bmr.ipv6.prefixlen} + EA bits exceed the end-user prefix "
+                f"/{self.end_user_prefix.prefixlen} (RFC 7597 section 5.2)",
+                f"use at most {self.end_user_prefix.prefixlen - bmr.ipv6.prefixlen}, "
+                f"or an end-user prefix of /{bmr.map_prefix_length} or longer",
+            )
+        if bmr.embedded_psid_length and bmr.psid not in (None, self.psid):
+            raise InvalidValue(
+                "psid",
+                bmr.psid,
+                f"the end-user prefix holds PSID {self.psid}",
+                "remove psid and psid_length: the PSID comes from the end-user prefix",
+            )
+        if self.mode is Mode.LW4O6 and (bmr.ea_length or bmr.ipv4.prefixlen != 32):
+            raise InvalidValue(
+                "ipv4",
+                bmr.ipv4,
+                "lw4o6 binds one whole IPv4 address, not a prefix with EA bits "
+                "(RFC 7596 section 5.1)",
+                "write the address as /32 and set ea_length = 0",
+            )
+
+    def _check_far_end(self) -> None:
+        wanted, unwanted = ("dmr", "br") if self.mode.translates else ("br", "dmr")
+        if getattr(self, wanted) is None:
+            raise InvalidValue(
+                wanted, None, f"{self.mode} needs it", f"set {wanted} to the provider's value"
+            )
+        if getattr(self, unwanted) is not None:
+            raise InvalidValue(
+                unwanted,
+                getattr(self, unwanted),
+                f"{self.mode} has no use for it",
+                f"remove {unwanted}, or change mode",
+            )
+        if self.dmr is not None:
+            rfc6052.require_prefix("dmr", self.dmr)
+
+    @cached_property
+    def bmr(self) -> MappingRule:
+        """The rule that gives this CE its address and ports."""
+        rule = select_basic_rule(self.rules, self.end_user_prefix)
+        if rule is None:
+            known = ", ".join(str(rule.ipv6) for rule in self.rules) or "none"
+            raise InvalidValue(
+                "end_user_prefix",
+                self.end_user_prefix,
+                f"it matches no rule (rule IPv6 prefixes: {known})",
+                "check the delegated prefix, or add the provider's rule for it",
+            )
+        return rule
+
+    @cached_property
+    def forwarding_rules(self) -> tuple[MappingRule, ...]:
+        """The FMRs: rules towards other CEs of the domain."""
+        return tuple(rule for rule in self.rules if rule.forwarding)
+
+    @cached_property
+    def _ea_bits(self) -> int:
+        return ea_bits_of(self.bmr, self.end_user_prefix.network_address)
+
+    @cached_property
+    def ipv4(self) -> IPv4Network:
+        """The CE's IPv4 address as a /32, or its prefix."""
+        return self.bmr.ipv4_of(self._ea_bits)
+
+    @property
+    def ipv4_address(self) -> IPv4Address | None:
+        """The CE's IPv4 address, shared or not; None where it was given a prefix."""
+        return None if self.assignment is Assignment.PREFIX else self.ipv4.network_address
+
+    @property
+    def assignment(self) -> Assignment:
+        """Prefix, full address or shared address."""
+        return self.bmr.assignment
+
+    @cached_property
+    def psid(self) -> int | None:
+        """The PSID; None where the address is not shared."""
+        return self.bmr.psid_of(self._ea_bits)
+
+    @cached_property
+    def port_set(self) -> PortSet:
+        """The ports this CE owns: every port where the address is not shared."""
+        if self.psid is None:
+            return PortSet.every_port()
+        return PortSet(self.bmr.port_parameters, self.psid)
+
+    @cached_property
+    def map_address(self) -> IPv6Address:
+        """The CE's MAP IPv6 address (lw4o6: the tunnel address of RFC 7596 section 5.1)."""
+        return map_address(
+            self.end_user_prefix, self.ipv4.network_address, self.psid, self.interface_id
+        )
+
+    @cached_property
+    def has_subnet_bits(self) -> bool:
+        """True where bits of the end-user prefix follow the EA bits and are not zero.
+
+        Peers and BRs compute this CE's address from the rule and will not find those bits:
+        nothing comes back, unless the operator's BR knows the whole prefix.
+        """
+        extra = self.end_user_prefix.prefixlen - self.bmr.map_prefix_length
+        low = int(self.end_user_prefix.network_address) >> (128 - self.end_user_prefix.prefixlen)
+        return bool(low & ((1 << extra) - 1))
+
+    def destination_ipv6(self, ipv4: IPv4Address, port: int | None) -> IPv6Address:
+        """Where a packet to ``ipv4`` and ``port`` is sent: FMR, else DMR or BR."""
+        rule = select_forwarding_rule(self.forwarding_rules, ipv4, port)
+        if rule is not None:
+            return forwarding_destination(rule, ipv4, port, self.interface_id)
+        if self.br is not None:
+            return self.br
+        assert self.dmr is not None  # by _check_far_end
+        return rfc6052.embed(self.dmr, ipv4)
+
+    def ipv4_mtu(self, wan_mtu: int) -> int:
+        """The largest IPv4 packet that crosses a WAN of ``wan_mtu`` whole."""
+        return mtu.require_wan_mtu("mtu.wan", wan_mtu) - self.mode.overhead
