@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The TC hook: the geometry of a __sk_buff, writing into it, and verdicts.
+ *
+ * Together with the .bpf.c files, the only place that knows which hook it runs in. L2_LENGTH
+ * is 14 on Ethernet and 0 on links without a link-layer header.
+ */
+#ifndef MAPXDP_HOOK_TC_H
+#define MAPXDP_HOOK_TC_H
+
+#include "byteorder.h"
+#include "counters.h"
+#include "headers.h"
+#include "parse.h"
+#include "portable.h"
+#include "transport_change.h"
+
+INLINE const void *tc_data(const struct __sk_buff *skb)
+{
+	return (const void *)(long)skb->data;
+}
+
+INLINE const void *tc_end(const struct __sk_buff *skb)
+{
+	return (const void *)(long)skb->data_end;
+}
+
+/* Bytes from the network header to the end of the frame. */
+INLINE __u32 tc_network_length(const struct __sk_buff *skb)
+{
+	return skb->len - L2_LENGTH;
+}
+
+/* Lets the headers be read directly, wherever the kernel keeps them. Called before any pointer
+ * into the packet is made. */
+INLINE void tc_pull_headers(struct __sk_buff *skb)
+{
+	__u32 wanted = L2_LENGTH + HEADERS_MAX;
+	__u32 linear = skb->data_end - skb->data;
+
+	if (wanted > skb->len)
+		wanted = skb->len;
+	if (linear < wanted)
+		kernel_skb_pull_data(skb, wanted);
+}
+
+/* Packets on the wire: the pieces of a segmented one, whose headers take `headers` bytes. */
+INLINE __u32 tc_segments(const struct __sk_buff *skb, __u32 headers)
+{
+	__u32 size = skb->gso_size;
+
+	if (!size)
+		return 1;
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	return (skb->len - headers + size - 1) / size;
+}
+
+/* The one exit: counts, and turns a reason into what TC understands. Whatever is not dropped
+ * goes on to the next filter. */
+INLINE int tc_finish(enum direction direction, enum reason reason, __u32 packets, __u32 bytes)
+{
+	count(direction, reason, packets, bytes);
+	return class_of(reason) == CLASS_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+INLINE void tc_write(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length)
+{
+	kernel_skb_store_bytes(skb, offset, from, length, 0);
+}
+
+/* A header whose bytes a checksum computed by the network card covers too. */
+INLINE void tc_write_header(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length)
+{
+	kernel_skb_store_bytes(skb, offset, from, length, BPF_F_RECOMPUTE_CSUM);
+}
+
+INLINE void tc_write_ether_type(struct __sk_buff *skb, __u16 type)
+{
+	__be16 ether_type = net16(type);
+
+	if (L2_LENGTH)
+		tc_write(skb, L2_LENGTH - sizeof(ether_type), &ether_type, sizeof(ether_type));
+}
+
+/* Transport checksum, port, ICMP type and MSS, at the offsets they had when they were read. */
+INLINE void tc_write_transport(struct __sk_buff *skb, const struct transport *transport,
+			       const struct transport_change *change)
+{
+	__u64 udp = change->is_udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+	if (change->pseudo_header)
+		kernel_l4_csum_replace(skb, change->checksum_offset, 0, change->pseudo_header,
+				       udp | BPF_F_PSEUDO_HDR);
+	if (change->data)
+		kernel_l4_csum_replace(skb, change->checksum_offset, 0, change->data, udp);
+	tc_write(skb, change->port_offset, &change->port, sizeof(change->port));
+	if (change->icmp_type != transport->icmp_type)
+		tc_write(skb, transport->offset, &change->icmp_type, sizeof(change->icmp_type));
+	if (change->mss_offset)
+		tc_write(skb, change->mss_offset, &change->mss, sizeof(change->mss));
+}
+
+#endif

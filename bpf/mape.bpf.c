@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* MAP-E (RFC 7597) and lw4o6 (RFC 7596): the programs of a WAN interface.
+ *
+ *   mape_46             TC egress
+ *   mape_46_allocate    tail-called by it
+ *   mape_46_reclaim     tail-called by that
+ *   mape_64             TC ingress
+ */
+#include "hook_tc_46.h"
+#include "translate64.h"
+
+/* From here on there is no way back: the packet is changed. */
+INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
+			   const struct encapsulation_46 *out)
+{
+	/* Segments of UDP are datagrams: the size that was chosen for them stays. */
+	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	tc_write_transport(skb, transport, &out->change);
+	tc_write(skb, L2_LENGTH, &out->inner, sizeof(out->inner));
+	if (kernel_skb_adjust_room(skb, sizeof(out->outer), BPF_ADJ_ROOM_MAC, flags))
+		return REASON_KERNEL_REFUSED;
+	tc_write_header(skb, L2_LENGTH, &out->outer, sizeof(out->outer));
+	tc_write_ether_type(skb, ETHERTYPE_IPV6);
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct tc_upstream *up,
+					   __u16 port)
+{
+	struct encapsulation_46 out = {};
+	enum reason reason =
+		encapsulate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
+
+	return reason ? reason : emit_46(skb, &up->packet.transport, &out);
+}
+
+PROGRAM int mape_46(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_allocate(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_allocate_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_reclaim(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_reclaim_46, encapsulate_and_emit_46);
+}
+
+/* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
+ * have. Taking 20 off as a change of family, and the other 20 as room, needs none. */
+INLINE long remove_tunnel_header(struct __sk_buff *skb)
+{
+	const __s32 rest = sizeof(struct ipv6_header) - sizeof(struct ipv4_header);
+	long error = kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0);
+
+	if (error)
+		return error;
+	return kernel_skb_adjust_room(skb, -rest, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+}
+
+INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
+			   const struct decapsulation_64 *out)
+{
+	tc_write_transport(skb, transport, &out->change);
+	if (remove_tunnel_header(skb))
+		return REASON_KERNEL_REFUSED;
+	tc_write(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
+	tc_write_ether_type(skb, ETHERTYPE_IPV4);
+	return REASON_TRANSLATED;
+}
+
+PROGRAM int mape_64(struct __sk_buff *skb)
+{
+	const struct config *config = active_config();
+	__u32 bytes = tc_network_length(skb);
+	struct encapsulated_64 packet;
+	struct decapsulation_64 out = {};
+	enum reason reason = REASON_NOT_IPV6;
+	__u32 packets = 1;
+
+	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+		tc_pull_headers(skb);
+		reason = admit_encapsulated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
+					       &packet);
+	}
+	if (!reason) {
+		packets =
+			tc_segments(skb, packet.transport.offset + packet.transport.header_length);
+		bytes = packet.inner.total_length;
+		decapsulate_64(config, tc_data(skb), tc_end(skb), &packet, &out);
+		reason = emit_64(skb, &packet.transport, &out);
+	}
+	return tc_finish(DIRECTION_64, reason, packets, bytes);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* MAP-T (RFC 7599): the programs of a WAN interface.
+ *
+ *   mapt_46             TC egress
+ *   mapt_46_allocate    tail-called by it
+ *   mapt_46_reclaim     tail-called by that
+ *   mapt_64             TC ingress
+ */
+#include "hook_tc_46.h"
+#include "translate64.h"
+
+/* From here on there is no way back: the packet is changed. */
+INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
+			   const struct translation_46 *out)
+{
+	tc_write_transport(skb, transport, &out->change);
+	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
+		return REASON_KERNEL_REFUSED;
+	tc_write_header(skb, L2_LENGTH, &out->ipv6, sizeof(out->ipv6));
+	tc_write_ether_type(skb, ETHERTYPE_IPV6);
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason translate_and_emit_46(struct __sk_buff *skb, const struct tc_upstream *up,
+					 __u16 port)
+{
+	struct translation_46 out = {};
+	enum reason reason =
+		translate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
+
+	return reason ? reason : emit_46(skb, &up->packet.transport, &out);
+}
+
+PROGRAM int mapt_46(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_allocate(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_allocate_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_reclaim_46, translate_and_emit_46);
+}
+
+INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
+			   const struct translation_64 *out)
+{
+	tc_write_transport(skb, transport, &out->change);
+	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
+		return REASON_KERNEL_REFUSED;
+	tc_write_header(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
+	tc_write_ether_type(skb, ETHERTYPE_IPV4);
+	return REASON_TRANSLATED;
+}
+
+PROGRAM int mapt_64(struct __sk_buff *skb)
+{
+	const struct config *config = active_config();
+	__u32 bytes = tc_network_length(skb);
+	struct translated_64 packet;
+	struct translation_64 out = {};
+	enum reason reason = REASON_NOT_IPV6;
+	__u32 packets = 1;
+
+	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+		tc_pull_headers(skb);
+		reason = admit_translated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
+					     &packet);
+	}
+	if (!reason) {
+		packets =
+			tc_segments(skb, packet.transport.offset + packet.transport.header_length);
+		bytes = ipv4_length_from_ipv6(&packet.ipv6);
+		translate_64(config, tc_data(skb), tc_end(skb), &packet, kernel_random(), &out);
+		reason = emit_64(skb, &packet.transport, &out);
+	}
+	return tc_finish(DIRECTION_64, reason, packets, bytes);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From the LAN to the domain (RFC 7599 section 8.1, RFC 7597 section 8): the column of calls
+ * that decides everything about a packet and touches none of it. No hook is named here. */
+#ifndef MAPXDP_TRANSLATE46_H
+#define MAPXDP_TRANSLATE46_H
+
+#include "choose.h"
+#include "encapsulation.h"
+#include "mss.h"
+#include "napt44_alloc.h"
+#include "parse.h"
+#include "rfc7915_46.h"
+#include "rfc7915_icmp.h"
+#include "transport_change.h"
+
+/* An IPv4 packet on its way out of the WAN, proved to be one we can send. */
+struct upstream {
+	struct ipv4_view ipv4;
+	struct transport transport;
+};
+
+/* A segmented packet leaves in pieces of `segment` payload octets; 0: it leaves as it is. */
+INLINE _Bool fits_46(const struct config *config, const struct upstream *packet, __u32 segment)
+{
+	__u32 length = packet->ipv4.total_length;
+
+	if (segment)
+		length = packet->transport.offset - packet->ipv4.offset +
+			 packet->transport.header_length + segment;
+	return length <= config->ipv4_mtu;
+}
+
+/* Reads the packet and says whether it is ours and sound. `available` counts the bytes from
+ * the IPv4 header at `offset` to the end of the frame. */
+INLINE enum reason admit_46(const struct config *config, const void *data, const void *end,
+			    __u32 offset, __u32 available, struct upstream *packet)
+{
+	enum reason reason = parse_ipv4(data, end, offset, available, &packet->ipv4);
+
+	if (reason)
+		return reason;
+	reason = choose_46(config, packet->ipv4.header.destination);
+	if (reason)
+		return reason;
+	reason = refuse_ipv4(&packet->ipv4.header);
+	if (reason)
+		return reason;
+	return parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport);
+}
+
+INLINE struct applicant applicant_for(const struct config *config, const struct upstream *packet)
+{
+	const struct transport *transport = &packet->transport;
+	__u64 peer_port = transport->index == INDEX_ICMP ? 0 : transport->destination_port;
+	struct applicant applicant = {
+		.config = config,
+		.transport = transport,
+		.endpoint = {.ipv4 = packet->ipv4.header.source,
+			     .port = transport->source_port,
+			     .protocol = transport->index},
+		.peer = packet->ipv4.header.destination | peer_port << 32,
+		.now = current_tick(config),
+	};
+
+	return applicant;
+}
+
+/* NAPT44 is off: the packet has to carry this CE's address and a port of its set already. */
+INLINE enum reason check_source(const struct config *config, const struct upstream *packet)
+{
+	struct port_set set = port_set_of(config);
+
+	if (!is_own_ipv4(config, packet->ipv4.header.source))
+		return REASON_SOURCE_NOT_OURS;
+	if (!port_in_set(&set, packet->transport.source_port))
+		return REASON_PORT_OUTSIDE_SET;
+	return REASON_TRANSLATED;
+}
+
+/* The source address that leaves: the CE's own, or the packet's where NAPT44 is off. */
+INLINE __be32 public_source(const struct config *config, const struct upstream *packet)
+{
+	return config->napt44 == NAPT44_NONE ? packet->ipv4.header.source : config->ipv4;
+}
+
+INLINE void change_port_and_mss_46(const struct config *config, const void *data, const void *end,
+				   const struct upstream *packet, __u16 port,
+				   struct transport_change *change)
+{
+	const struct transport *transport = &packet->transport;
+
+	change->checksum_offset = checksum_offset(transport);
+	change->is_udp = transport->index == INDEX_UDP;
+	change->icmp_type = transport->icmp_type;
+	change_source_port(transport, port, change);
+	if ((transport->tcp_flags & TCP_SYN) && config->mss) {
+		__u32 mss = find_mss(data, end, transport);
+
+		if (mss)
+			change_mss(data, end, transport, mss, config->mss, change);
+	}
+}
+
+/* MAP-T: the headers the packet will have. */
+struct translation_46 {
+	struct ipv6_header ipv6;
+	struct transport_change change;
+};
+
+INLINE enum reason translate_46(const struct config *config, const void *data, const void *end,
+				const struct upstream *packet, __u16 port,
+				struct translation_46 *out)
+{
+	const struct ipv4_header *ipv4 = &packet->ipv4.header;
+	__be32 destination[4];
+	__u64 old = (__u64)ipv4->source + ipv4->destination;
+	__u64 new;
+
+	if (packet->transport.index == INDEX_UDP && !packet->transport.checksum)
+		return REASON_UDP_CHECKSUM_ZERO;
+	rfc6052_embed(config->far_end, config->dmr_length, ipv4->destination, destination);
+	ipv6_header_from_ipv4(&packet->ipv4, config->map_address, destination, &out->ipv6);
+	change_port_and_mss_46(config, data, end, packet, port, &out->change);
+	new = sum_ipv6(out->ipv6.source) + sum_ipv6(out->ipv6.destination);
+	if (packet->transport.index == INDEX_ICMP) {
+		/* ICMP has no pseudo header, ICMPv6 has one. */
+		old = 0;
+		new += out->ipv6.payload_length + (__u64)net16(PROTOCOL_ICMPV6);
+		change_icmp_type(&packet->transport,
+				 icmpv6_echo_from_icmp(packet->transport.icmp_type), &out->change);
+	}
+	out->change.pseudo_header = sum_fold32(sum_without(old) + new);
+	return REASON_TRANSLATED;
+}
+
+/* MAP-E and lw4o6: the inner header after NAPT44, and the tunnel header. */
+struct encapsulation_46 {
+	struct ipv6_header outer;
+	struct ipv4_header inner;
+	struct transport_change change;
+};
+
+INLINE enum reason encapsulate_46(const struct config *config, const void *data, const void *end,
+				  const struct upstream *packet, __u16 port,
+				  struct encapsulation_46 *out)
+{
+	const struct ipv4_header *ipv4 = &packet->ipv4.header;
+	__be32 source = public_source(config, packet);
+
+	tunnel_header(&packet->ipv4, config->map_address, config->far_end, &out->outer);
+	ipv4_header_renumbered(ipv4, source, ipv4->destination, ipv4->tos, &out->inner);
+	change_port_and_mss_46(config, data, end, packet, port, &out->change);
+	if (packet->transport.index != INDEX_ICMP)
+		out->change.pseudo_header = sum_fold32(sum_without(ipv4->source) + source);
+	return REASON_TRANSLATED;
+}
+
+#endif

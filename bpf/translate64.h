@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* From the domain to the LAN (RFC 7599 section 8.2, RFC 7597 section 8.1): the column of calls
+ * that decides everything about a packet and touches none of it. No hook is named here. */
+#ifndef MAPXDP_TRANSLATE64_H
+#define MAPXDP_TRANSLATE64_H
+
+#include "choose.h"
+#include "encapsulation.h"
+#include "mss.h"
+#include "napt44.h"
+#include "parse.h"
+#include "rfc7915_64.h"
+#include "rfc7915_icmp.h"
+#include "transport_change.h"
+
+/* The LAN endpoint a packet is for, and the remote it came from. */
+struct downstream_ends {
+	struct endpoint endpoint;
+	__be32 source;
+};
+
+/* RFC 7599 section 8.2: the port set first, then NAPT44. */
+INLINE enum reason find_endpoint(const struct config *config, const struct transport *transport,
+				 __be32 destination, struct downstream_ends *ends)
+{
+	struct port_set set = port_set_of(config);
+	__u64 peer_port = transport->index == INDEX_ICMP ? 0 : transport->source_port;
+
+	if (!port_in_set(&set, transport->destination_port))
+		return REASON_PORT_OUTSIDE_SET;
+	if (config->napt44 == NAPT44_NONE) {
+		ends->endpoint.ipv4 = destination;
+		ends->endpoint.port = transport->destination_port;
+		return REASON_TRANSLATED;
+	}
+	return endpoint_behind(config, transport, ends->source | peer_port << 32,
+			       current_tick(config), &ends->endpoint);
+}
+
+INLINE void change_port_and_mss_64(const struct config *config, const void *data, const void *end,
+				   const struct transport *transport, __u16 port,
+				   struct transport_change *change)
+{
+	change->checksum_offset = checksum_offset(transport);
+	change->is_udp = transport->index == INDEX_UDP;
+	change->icmp_type = transport->icmp_type;
+	change_destination_port(transport, port, change);
+	if ((transport->tcp_flags & TCP_SYN) && config->mss) {
+		__u32 mss = find_mss(data, end, transport);
+
+		if (mss)
+			change_mss(data, end, transport, mss, config->mss, change);
+	}
+}
+
+/* An IPv6 packet to the MAP address, and how much of it there is. */
+INLINE enum reason admit_64(const struct config *config, const void *data, const void *end,
+			    __u32 offset, struct ipv6_view *ipv6)
+{
+	enum reason reason = parse_ipv6(data, end, offset, ipv6);
+
+	if (reason)
+		return reason;
+	if (!same_ipv6(ipv6->destination, config->map_address))
+		return REASON_NOT_MAP_ADDRESS;
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
+{
+	if (!ipv6->payload_length || ipv6->payload_length + sizeof(struct ipv6_header) > available)
+		return REASON_MALFORMED_IPV6;
+	return refuse_extension(ipv6->next_header);
+}
+
+/* MAP-T: an IPv6 packet proved to come from the DMR. */
+struct translated_64 {
+	struct ipv6_view ipv6;
+	struct transport transport;
+	struct downstream_ends ends;
+};
+
+INLINE enum reason admit_translated_64(const struct config *config, const void *data,
+				       const void *end, __u32 offset, __u32 available,
+				       struct translated_64 *packet)
+{
+	enum reason reason = admit_64(config, data, end, offset, &packet->ipv6);
+
+	if (reason)
+		return reason;
+	if (!under_prefix(packet->ipv6.source, config->far_end, config->dmr_length))
+		return REASON_SOURCE_OUTSIDE_DOMAIN;
+	reason = check_payload(&packet->ipv6, available);
+	if (reason)
+		return reason;
+	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
+	if (reason)
+		return reason;
+	if (packet->transport.index == INDEX_UDP && !packet->transport.checksum)
+		return REASON_UDP_CHECKSUM_ZERO;
+	packet->ends.source = rfc6052_extract(packet->ipv6.source, config->dmr_length);
+	return find_endpoint(config, &packet->transport, config->ipv4, &packet->ends);
+}
+
+/* MAP-T: the headers the packet will have. */
+struct translation_64 {
+	struct ipv4_header ipv4;
+	struct transport_change change;
+};
+
+INLINE void translate_64(const struct config *config, const void *data, const void *end,
+			 const struct translated_64 *packet, __u16 identification,
+			 struct translation_64 *out)
+{
+	const struct ipv6_view *ipv6 = &packet->ipv6;
+	__u64 old = sum_ipv6(ipv6->source) + sum_ipv6(ipv6->destination);
+	__u64 new = (__u64)packet->ends.source + packet->ends.endpoint.ipv4;
+
+	ipv4_header_from_ipv6(ipv6, packet->ends.source, packet->ends.endpoint.ipv4, identification,
+			      &out->ipv4);
+	change_port_and_mss_64(config, data, end, &packet->transport, packet->ends.endpoint.port,
+			       &out->change);
+	if (packet->transport.index == INDEX_ICMP) {
+		/* ICMPv6 has a pseudo header, ICMP has none. */
+		new = 0;
+		old += (__u64)net16(ipv6->payload_length) + net16(PROTOCOL_ICMPV6);
+		change_icmp_type(&packet->transport,
+				 icmp_echo_from_icmpv6(packet->transport.icmp_type), &out->change);
+	}
+	out->change.pseudo_header = sum_fold32(sum_without(old) + new);
+}
+
+/* MAP-E and lw4o6: IPv4 in IPv6, proved to come from the BR and to be for this CE. */
+struct encapsulated_64 {
+	struct ipv6_view outer;
+	struct ipv4_view inner;
+	struct transport transport;
+	struct downstream_ends ends;
+	__u8 tos;
+};
+
+/* The outer header: only the BR may send IPv4 through the tunnel. */
+INLINE enum reason admit_outer_64(const struct config *config, const void *data, const void *end,
+				  __u32 offset, __u32 available, struct ipv6_view *outer)
+{
+	enum reason reason = admit_64(config, data, end, offset, outer);
+	_Bool from_br;
+
+	if (reason)
+		return reason;
+	from_br = same_ipv6(outer->source, config->far_end);
+	if (outer->next_header == PROTOCOL_IPV4)
+		return from_br ? check_payload(outer, available) : REASON_TUNNEL_SOURCE;
+	reason = from_br ? refuse_extension(outer->next_header) : REASON_TRANSLATED;
+	return reason ? reason : REASON_NOT_ENCAPSULATED;
+}
+
+INLINE enum reason admit_inner_64(const struct config *config, const void *data, const void *end,
+				  struct encapsulated_64 *packet)
+{
+	__u32 offset = packet->outer.offset + sizeof(struct ipv6_header);
+	enum reason reason =
+		parse_ipv4(data, end, offset, packet->outer.payload_length, &packet->inner);
+
+	if (reason)
+		return reason;
+	if (!is_own_ipv4(config, packet->inner.header.destination))
+		return REASON_INNER_DESTINATION;
+	reason = refuse_ipv4(&packet->inner.header);
+	if (reason)
+		return reason;
+	return decapsulated_tos(packet->inner.header.tos, packet->outer.traffic_class,
+				&packet->tos);
+}
+
+INLINE enum reason admit_encapsulated_64(const struct config *config, const void *data,
+					 const void *end, __u32 offset, __u32 available,
+					 struct encapsulated_64 *packet)
+{
+	enum reason reason = admit_outer_64(config, data, end, offset, available, &packet->outer);
+
+	if (reason)
+		return reason;
+	reason = admit_inner_64(config, data, end, packet);
+	if (reason)
+		return reason;
+	reason = parse_transport_ipv4(data, end, &packet->inner, &packet->transport);
+	if (reason)
+		return reason;
+	packet->ends.source = packet->inner.header.source;
+	return find_endpoint(config, &packet->transport, packet->inner.header.destination,
+			     &packet->ends);
+}
+
+/* MAP-E and lw4o6: the inner header after NAPT44. */
+struct decapsulation_64 {
+	struct ipv4_header ipv4;
+	struct transport_change change;
+};
+
+INLINE void decapsulate_64(const struct config *config, const void *data, const void *end,
+			   const struct encapsulated_64 *packet, struct decapsulation_64 *out)
+{
+	const struct ipv4_header *inner = &packet->inner.header;
+	__be32 destination = packet->ends.endpoint.ipv4;
+
+	ipv4_header_renumbered(inner, inner->source, destination, packet->tos, &out->ipv4);
+	change_port_and_mss_64(config, data, end, &packet->transport, packet->ends.endpoint.port,
+			       &out->change);
+	if (packet->transport.index != INDEX_ICMP)
+		out->change.pseudo_header =
+			sum_fold32(sum_without(inner->destination) + destination);
+}
+
+#endif
