@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The BPF programs of a mode: compiled against open maps, loaded, and linked together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from mapxdp.contract import Contract
+from mapxdp.datapath import libbpf
+from mapxdp.datapath.compiler import compile_programs
+from mapxdp.datapath.libbpf import LoadedProgram
+from mapxdp.datapath.maps import MapSet, pin_over
+from mapxdp.model.domain import Mode
+
+ETHERNET_HEADER = 14
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSet:
+    """The loaded programs. A context manager that closes them; filters and pins keep them."""
+
+    upstream: LoadedProgram
+    downstream: LoadedProgram
+    tail_called: tuple[LoadedProgram, ...]
+
+    def __enter__(self) -> ProgramSet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for program in self:
+            os.close(program.fd)
+
+    def __iter__(self) -> Iterator[LoadedProgram]:
+        return iter((self.upstream, self.downstream, *self.tail_called))
+
+    def pin(self, directory: Path) -> None:
+        """Pins the two entry programs."""
+        pin_over(self.upstream.fd, directory / "upstream")
+        pin_over(self.downstream.fd, directory / "downstream")
+
+
+def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramSet:
+    """Compiles and loads the programs of ``mode`` against ``maps``, and fills ``programs``.
+
+    ``l2_length`` is the length of the link-layer header of the interface: 14 or 0.
+    """
+    prefix = "mapt" if mode.translates else "mape"
+    entries = [f"{prefix}_46", f"{prefix}_64"]
+    tail_called = _tail_called(prefix, maps.contract)
+    names = entries + list(tail_called)
+    bytecode = compile_programs(f"{prefix}.bpf.c", names, maps.contract, l2_length, maps.fds)
+    loaded: dict[str, LoadedProgram] = {}
+    try:
+        for name in names:
+            loaded[name] = libbpf.load_program(name, bytecode[name])
+    except BaseException:
+        for program in loaded.values():
+            os.close(program.fd)
+        raise
+    for name, index in tail_called.items():
+        maps.set_value("programs", loaded[name].fd.to_bytes(4, sys.byteorder), index)
+    return ProgramSet(
+        upstream=loaded[entries[0]],
+        downstream=loaded[entries[1]],
+        tail_called=tuple(loaded[name] for name in tail_called),
+    )
+
+
+def _tail_called(prefix: str, contract: Contract) -> dict[str, int]:
+    """Names of the tail-called programs, and where the entry programs look for them."""
+    return {
+        f"{prefix}_46_allocate": contract.number("PROGRAM_ALLOCATE"),
+        f"{prefix}_46_reclaim": contract.number("PROGRAM_RECLAIM"),
+    }

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Reading and writing what the datapath keeps: configuration, counters, port mappings."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from mapxdp.datapath import tables
+from mapxdp.datapath.clock import TickClock
+from mapxdp.datapath.maps import STATE_MAPS, MapSet
+from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings
+from mapxdp.model.domain import Domain
+from mapxdp.model.port_set import PortParameters, PortSet
+from mapxdp.model.timeouts import Protocol
+from mapxdp.reasons import Reason
+
+_OWNER_STATE_SHIFT = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Packets (pieces of a segmented one counted each) and bytes of IP."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What happened so far, by reason, in each direction; reasons that never did are left out."""
+
+    upstream: dict[Reason, Count]
+    downstream: dict[Reason, Count]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One port in use. Ages are in ticks of a second or a little more."""
+
+    protocol: Protocol
+    host: IPv4Address
+    host_port: int
+    port: int
+    peer: IPv4Address
+    peer_port: int
+    flags: int
+    idle: int
+    timeout: int
+
+    @property
+    def is_live(self) -> bool:
+        """False once it has expired and waits to be taken over."""
+        return self.idle <= self.timeout
+
+
+def initialise(maps: MapSet, domain: Domain) -> None:
+    """Fills new state maps: an empty table with its reserved ports, and what it is."""
+    contract = maps.contract
+    maps.set_value("bitmap", tables.initial_bitmap(contract, domain))
+    slots = contract.number("SLOTS")
+    for position in tables.reserved_positions(domain):
+        for protocol in range(contract.number("PROTOCOLS")):
+            maps.set_value("slots", tables.reserved_slot(contract), protocol * slots + position)
+    maps.set_value(
+        "instance",
+        contract["instance"].pack(
+            layout=contract.fingerprint(STATE_MAPS),
+            port_set=port_set_fingerprint(domain),
+            created_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+        ),
+    )
+
+
+def port_set_fingerprint(domain: Domain) -> int:
+    """64 bits that change with the IPv4 address or the port set."""
+    identity = repr((str(domain.ipv4), domain.port_set))
+    return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big")
+
+
+def write_config(maps: MapSet, settings: DatapathSettings) -> None:
+    """Puts a configuration in force in one step, whatever packets are under way.
+
+    The half that no program reads is rewritten first, and only then made the active one.
+    """
+    contract = maps.contract
+    layout = contract["config_buffer"]
+    buffer = layout.unpack(maps.value("config"))
+    size = contract["config"].size
+    halves = [buffer["half"][:size], buffer["half"][size:]]
+    following = 1 - (buffer["active"] & 1)
+    halves[following] = contract["config"].pack(**tables.config_values(contract, settings))
+    for active in (buffer["active"], following):
+        maps.set_value("config", layout.pack(active=active, half=b"".join(halves)))
+
+
+def read_counters(maps: MapSet) -> Counters:
+    """The counters of all CPUs together."""
+    return Counters(
+        upstream=_read_direction(maps, "DIRECTION_46"),
+        downstream=_read_direction(maps, "DIRECTION_64"),
+    )
+
+
+def _read_direction(maps: MapSet, direction: str) -> dict[Reason, Count]:
+    contract = maps.contract
+    first = contract.number(direction) * contract.number("REASONS_MAX")
+    counts = {}
+    for reason in Reason:
+        numbers = struct.iter_unpack("=QQ", maps.value("counters", first + reason.number))
+        packets, octets = map(sum, zip(*numbers, strict=True))
+        if packets:
+            counts[reason] = Count(packets, octets)
+    return counts
+
+
+def read_active_config(maps: MapSet) -> dict[str, Any]:
+    """The fields of the ``struct config`` in force."""
+    layout, size = maps.contract["config_buffer"], maps.contract["config"].size
+    buffer = layout.unpack(maps.value("config"))
+    first = (buffer["active"] & 1) * size
+    return maps.contract["config"].unpack(buffer["half"][first : first + size])
+
+
+def read_mappings(maps: MapSet) -> list[Mapping]:
+    """The ports in use, expired ones that nobody took over yet included."""
+    contract = maps.contract
+    config = read_active_config(maps)
+    now = TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"])
+    port_set = PortSet(PortParameters(config["psid_offset"], config["psid_length"]), config["psid"])
+    slots = contract.number("SLOTS")
+    layout = contract["slot"]
+    mapped = contract.number("SLOT_EIM")
+    found = []
+    with mmap.mmap(maps.fds["slots"], 3 * slots * layout.size, prot=mmap.PROT_READ) as memory:
+        for protocol, name in PROTOCOL_INDEX.items():
+            index = contract.number(name)
+            for position in _taken_positions(maps, index):
+                start = (index * slots + position) * layout.size
+                slot = layout.unpack(memory[start : start + layout.size])
+                if slot["owner"] >> _OWNER_STATE_SHIFT == mapped:
+                    timeout = config["timeout"][
+                        index * contract.number("FLAG_COMBINATIONS") + slot["flags"]
+                    ]
+                    found.append(_mapping(protocol, port_set.port_at(position), slot, now, timeout))
+    return found
+
+
+def _taken_positions(maps: MapSet, index: int) -> Iterator[int]:
+    """Positions whose bit is set in the bitmap, reserved ones included."""
+    words_each = maps.contract.number("SLOTS") // maps.contract.number("BITMAP_WORD_BITS")
+    taken = maps.contract["bitmap"].unpack(maps.value("bitmap"))["taken"]
+    for number in range(words_each):
+        word = taken[index * words_each + number]
+        while word:
+            lowest = word & -word
+            yield number * 64 + lowest.bit_length() - 1
+            word ^= lowest
+
+
+def _mapping(
+    protocol: Protocol, port: int, slot: dict[str, int], now: int, timeout: int
+) -> Mapping:
+    last = max(slot["tick_46"], slot["tick_64"])
+    return Mapping(
+        protocol=protocol,
+        host=_ipv4_in_word(slot["owner"]),
+        host_port=slot["owner"] >> 32 & 0xFFFF,
+        port=port,
+        peer=_ipv4_in_word(slot["peer"]),
+        peer_port=slot["peer"] >> 32 & 0xFFFF,
+        flags=slot["flags"],
+        idle=max(0, now - last),
+        timeout=timeout,
+    )
+
+
+def _ipv4_in_word(word: int) -> IPv4Address:
+    """The address whose four bytes lie, in network order, in the word's lower half."""
+    return IPv4Address((word & 0xFFFFFFFF).to_bytes(4, sys.byteorder))
