@@ -29,10 +29,9 @@ INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct t
 					   __u16 port)
 {
 	struct encapsulation_46 out = {};
-	enum reason reason =
-		encapsulate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
 
-	return reason ? reason : emit_46(skb, &up->packet.transport, &out);
+	encapsulate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
+	return emit_46(skb, &up->packet.transport, &out);
 }
 
 PROGRAM int mape_46(struct __sk_buff *skb)

@@ -25,10 +25,9 @@ INLINE enum reason translate_and_emit_46(struct __sk_buff *skb, const struct tc_
 					 __u16 port)
 {
 	struct translation_46 out = {};
-	enum reason reason =
-		translate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
 
-	return reason ? reason : emit_46(skb, &up->packet.transport, &out);
+	translate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
+	return emit_46(skb, &up->packet.transport, &out);
 }
 
 PROGRAM int mapt_46(struct __sk_buff *skb)

@@ -149,6 +149,11 @@ INLINE enum reason parse_ports(const void *data, const void *end, __u32 offset, 
 	return REASON_PROTOCOL_WITHOUT_PORTS;
 }
 
+INLINE _Bool lacks_checksum(const struct transport *transport)
+{
+	return transport->index == INDEX_UDP && !transport->checksum;
+}
+
 INLINE enum reason parse_transport_ipv4(const void *data, const void *end,
 					const struct ipv4_view *ipv4, struct transport *transport)
 {

@@ -45,7 +45,13 @@ INLINE enum reason admit_46(const struct config *config, const void *data, const
 	reason = refuse_ipv4(&packet->ipv4.header);
 	if (reason)
 		return reason;
-	return parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport);
+	reason = parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport);
+	if (reason)
+		return reason;
+	/* Translated UDP must have a checksum (RFC 7915 section 4.5), encapsulated UDP need not. */
+	if (config->dmr_length && lacks_checksum(&packet->transport))
+		return REASON_UDP_CHECKSUM_ZERO;
+	return REASON_TRANSLATED;
 }
 
 INLINE struct applicant applicant_for(const struct config *config, const struct upstream *packet)
@@ -107,17 +113,14 @@ struct translation_46 {
 	struct transport_change change;
 };
 
-INLINE enum reason translate_46(const struct config *config, const void *data, const void *end,
-				const struct upstream *packet, __u16 port,
-				struct translation_46 *out)
+INLINE void translate_46(const struct config *config, const void *data, const void *end,
+			 const struct upstream *packet, __u16 port, struct translation_46 *out)
 {
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
 	__be32 destination[4];
 	__u64 old = (__u64)ipv4->source + ipv4->destination;
 	__u64 new;
 
-	if (packet->transport.index == INDEX_UDP && !packet->transport.checksum)
-		return REASON_UDP_CHECKSUM_ZERO;
 	rfc6052_embed(config->far_end, config->dmr_length, ipv4->destination, destination);
 	ipv6_header_from_ipv4(&packet->ipv4, config->map_address, destination, &out->ipv6);
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
@@ -130,7 +133,6 @@ INLINE enum reason translate_46(const struct config *config, const void *data, c
 				 icmpv6_echo_from_icmp(packet->transport.icmp_type), &out->change);
 	}
 	out->change.pseudo_header = sum_fold32(sum_without(old) + new);
-	return REASON_TRANSLATED;
 }
 
 /* MAP-E and lw4o6: the inner header after NAPT44, and the tunnel header. */
@@ -140,9 +142,8 @@ struct encapsulation_46 {
 	struct transport_change change;
 };
 
-INLINE enum reason encapsulate_46(const struct config *config, const void *data, const void *end,
-				  const struct upstream *packet, __u16 port,
-				  struct encapsulation_46 *out)
+INLINE void encapsulate_46(const struct config *config, const void *data, const void *end,
+			   const struct upstream *packet, __u16 port, struct encapsulation_46 *out)
 {
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
 	__be32 source = public_source(config, packet);
@@ -152,7 +153,6 @@ INLINE enum reason encapsulate_46(const struct config *config, const void *data,
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	if (packet->transport.index != INDEX_ICMP)
 		out->change.pseudo_header = sum_fold32(sum_without(ipv4->source) + source);
-	return REASON_TRANSLATED;
 }
 
 #endif

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -74,7 +74,7 @@ class Config:
     napt44: Napt44Mode = Napt44Mode.BPF
     wan_mtu: int | None = None
     mss_clamp: MssClamp = MssClamp()
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
         if self.domain.assignment is Assignment.PREFIX and self.napt44 is not Napt44Mode.NONE:

@@ -53,6 +53,7 @@ class Field:
 
     @property
     def size(self) -> int:
+        """Octets of the whole member."""
         return self.element_size * (1 if self.count is None else self.count)
 
 

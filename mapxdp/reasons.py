@@ -14,14 +14,16 @@ from enum import StrEnum
 
 from mapxdp import bpf_source
 
-_ENTRY = re.compile(r'^\s*X\((?P<class>[A-Z]+), (?P<name>[A-Z0-9_]+), "(?P<text>[^"]*)"\)', re.M)
+_ENTRY = re.compile(
+    r'^\s*X\((?P<class>[A-Z]+), (?P<name>[A-Z0-9_]+), "(?P<text>[^"]*)"\)', re.MULTILINE
+)
 
 
 class ReasonClass(StrEnum):
     """What happens to a packet; EVENT is counted beside the verdict."""
 
     TRANSLATED = "TRANSLATED"
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105  (a verdict, no password)
     DROP = "DROP"
     EVENT = "EVENT"
 

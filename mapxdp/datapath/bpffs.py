@@ -7,6 +7,7 @@ import ctypes
 import os
 from pathlib import Path
 
+from mapxdp import netns
 from mapxdp.errors import HostError
 
 MOUNT_POINT = Path("/sys/fs/bpf")
@@ -22,36 +23,42 @@ def instance_directory(name: str) -> Path:
 def ensure_mounted() -> bool:
     """Mounts the BPF file system if it is not; True if that was necessary.
 
-    HostError inside a private mount namespace, as ``ip netns exec`` makes one: what is
-    pinned there disappears with the process.
+    HostError inside ``ip netns exec``, which mounts another /sys for its command alone: what
+    is pinned there disappears with the command.
     """
-    if _is_mounted():
+    mounts = _mounts()
+    if mounts.get(str(MOUNT_POINT), ("", ""))[0] == _FSTYPE:
         return False
-    if Path("/proc/self/ns/mnt").readlink() != Path("/proc/1/ns/mnt").readlink():
+    source = mounts.get("/sys", ("", ""))[1]
+    if (netns.DIRECTORY / source).exists() and source:
         raise HostError(
-            f"{MOUNT_POINT} is hidden: this shell has a mount namespace of its own, as "
-            "'ip netns exec' makes one; what is pinned here would vanish with it",
-            "run mapxdp outside, with --netns NAME",
+            f"{MOUNT_POINT} is hidden here by 'ip netns exec {source}': what is pinned would "
+            "vanish with this command",
+            f"run mapxdp outside of it, with --netns {source}",
         )
+    _mount()
+    return True
+
+
+def _mount() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    target = str(MOUNT_POINT).encode()
-    if libc.mount(b"bpf", target, _FSTYPE.encode(), 0, None) != 0:
+    fstype = _FSTYPE.encode()
+    if libc.mount(fstype, str(MOUNT_POINT).encode(), fstype, 0, None) != 0:
         error = ctypes.get_errno()
         raise HostError(
             f"the BPF file system cannot be mounted at {MOUNT_POINT}: {os.strerror(error)}",
             f"mount -t bpf bpf {MOUNT_POINT}, and put it in /etc/fstab",
         )
-    return True
 
 
-def _is_mounted() -> bool:
-    """True if a BPF file system is what one sees at the mount point."""
-    with Path("/proc/self/mountinfo").open(encoding="utf-8") as mounts:
-        for line in mounts:
-            before, _, after = line.partition(" - ")
-            if before.split()[4] == str(MOUNT_POINT) and after.split()[0] == _FSTYPE:
-                return True
-    return False
+def _mounts() -> dict[str, tuple[str, str]]:
+    """Type and source of what is mounted last at each place (proc_pid_mountinfo(5))."""
+    mounts = {}
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        fstype, source = after.split()[:2]
+        mounts[before.split()[4]] = (fstype, source)
+    return mounts
 
 
 def instance_names() -> list[str]:

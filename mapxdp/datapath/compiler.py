@@ -42,7 +42,7 @@ def compile_programs(
     text = f'#line 1 "{source}"\n{bpf_source.read(source)}{contract.assertions()}'
     flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
     module = _compile(text, flags)
-    return {name: module.dump_func(name) for name in programs}
+    return {name: module.dump_func(name.encode()) for name in programs}
 
 
 def _include_flags() -> list[str]:
@@ -79,7 +79,7 @@ def _compile(text: str, flags: list[str]) -> Any:
     bcc = _import_bcc()
     try:
         with _captured_standard_error() as captured:
-            return bcc.BPF(text=text, cflags=flags)
+            return bcc.BPF(text=text.encode(), cflags=flags)
     except Exception as error:  # bcc raises nothing narrower
         diagnostics = (captured() or str(error)).splitlines()[:_DIAGNOSTIC_LINES]
         raise HostError(

@@ -225,6 +225,33 @@ def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
     return value.raw
 
 
+def lookup_all(fd: int, spec: MapSpec) -> list[bytes]:
+    """All elements of an array, in one system call; of a per-CPU array all CPUs' values."""
+    size = stored_size(spec)
+    values = ctypes.create_string_buffer(size * spec.entries)
+    keys = ctypes.create_string_buffer(spec.key_size * spec.entries)
+    position = ctypes.create_string_buffer(spec.key_size)
+    count = ctypes.c_uint32(spec.entries)
+    result = _library().bpf_map_lookup_batch(
+        fd, None, position, keys, values, ctypes.byref(count), None
+    )
+    _checked(result, f"read BPF map {spec.name}")
+    raw = values.raw
+    return [raw[start : start + size] for start in range(0, len(raw), size)]
+
+
+def stored_size(spec: MapSpec) -> int:
+    """Octets that a look-up of one element gives."""
+    if not spec.map_type.startswith("PERCPU"):
+        return spec.value_size
+    return -(-spec.value_size // 8) * 8 * possible_cpus()
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Removes an element of a hash."""
+    _checked(_library().bpf_map_delete_elem(fd, key), "delete from a BPF map")
+
+
 def update(fd: int, key: bytes, value: bytes) -> None:
     """Writes an element, new or not."""
     _checked(_library().bpf_map_update_elem(fd, key, value, 0), "update a BPF map")

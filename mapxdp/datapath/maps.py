@@ -81,12 +81,8 @@ class MapSet:
             pin_over(self.fds[name], directory / name)
 
     def value(self, name: str, index: int = 0) -> bytes:
-        """An element of an array; for a per-CPU array the values of all CPUs in a row."""
-        spec = self.spec(name)
-        size = spec.value_size
-        if spec.map_type.startswith("PERCPU"):
-            size = -(-size // 8) * 8 * libbpf.possible_cpus()
-        value = libbpf.lookup(self.fds[name], _index(index), size)
+        """An element of an array."""
+        value = libbpf.lookup(self.fds[name], _index(index), self.spec(name).value_size)
         assert value is not None  # an array has all its elements
         return value
 

@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from mapxdp.contract import Contract
 from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_programs
 from mapxdp.datapath.libbpf import LoadedProgram
-from mapxdp.datapath.maps import MapSet, pin_over
+from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
 ETHERNET_HEADER = 14
@@ -42,11 +41,6 @@ class ProgramSet:
 
     def __iter__(self) -> Iterator[LoadedProgram]:
         return iter((self.upstream, self.downstream, *self.tail_called))
-
-    def pin(self, directory: Path) -> None:
-        """Pins the two entry programs."""
-        pin_over(self.upstream.fd, directory / "upstream")
-        pin_over(self.downstream.fd, directory / "downstream")
 
 
 def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramSet:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
-from mapxdp.datapath import tables
+from mapxdp.datapath import libbpf, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings
@@ -103,22 +103,19 @@ def write_config(maps: MapSet, settings: DatapathSettings) -> None:
 
 def read_counters(maps: MapSet) -> Counters:
     """The counters of all CPUs together."""
-    return Counters(
-        upstream=_read_direction(maps, "DIRECTION_46"),
-        downstream=_read_direction(maps, "DIRECTION_64"),
-    )
+    values = libbpf.lookup_all(maps.fds["counters"], maps.spec("counters"))
+
+    def direction(name: str) -> dict[Reason, Count]:
+        first = maps.contract.number(name) * maps.contract.number("REASONS_MAX")
+        counts = ((reason, _sum_over_cpus(values[first + reason.number])) for reason in Reason)
+        return {reason: count for reason, count in counts if count.packets}
+
+    return Counters(upstream=direction("DIRECTION_46"), downstream=direction("DIRECTION_64"))
 
 
-def _read_direction(maps: MapSet, direction: str) -> dict[Reason, Count]:
-    contract = maps.contract
-    first = contract.number(direction) * contract.number("REASONS_MAX")
-    counts = {}
-    for reason in Reason:
-        numbers = struct.iter_unpack("=QQ", maps.value("counters", first + reason.number))
-        packets, octets = map(sum, zip(*numbers, strict=True))
-        if packets:
-            counts[reason] = Count(packets, octets)
-    return counts
+def _sum_over_cpus(value: bytes) -> Count:
+    packets, octets = map(sum, zip(*struct.iter_unpack("=QQ", value), strict=True))
+    return Count(packets, octets)
 
 
 def read_active_config(maps: MapSet) -> dict[str, Any]:

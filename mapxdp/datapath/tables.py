@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -13,10 +13,8 @@ from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
 from mapxdp.model.port_set import PortSet
-from mapxdp.model.rule import Assignment
 from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
 
-_WELL_KNOWN_PORTS = 1024
 _INDEX_HEADROOM = 1024
 
 PROTOCOL_INDEX = {
@@ -36,7 +34,7 @@ class DatapathSettings:
     mss: int | None
     clock: TickClock
     on_link: tuple[IPv4Network, ...] = ()
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 def contract_for(port_set: PortSet) -> Contract:
@@ -116,19 +114,9 @@ def facts_of(contract: Contract, flags: int) -> MappingFacts:
     )
 
 
-def reserved_ports(domain: Domain) -> frozenset[int]:
-    """Ports of the set that are never handed out.
-
-    Port 0 always: it is no port for most stacks. The well-known ports of an unshared address:
-    they are for forwarding, and peers distrust them as sources.
-    """
-    last = 0 if domain.assignment is Assignment.SHARED else _WELL_KNOWN_PORTS - 1
-    return frozenset(range(last + 1)) & frozenset(domain.port_set)
-
-
 def reserved_positions(domain: Domain) -> list[int]:
-    """The positions in the set of those ports."""
-    reserved = reserved_ports(domain)
+    """The positions in the set of the ports that are never handed out."""
+    reserved = domain.reserved_ports
     return [position for position, port in enumerate(domain.port_set) if port in reserved]
 
 

@@ -20,6 +20,8 @@ from mapxdp.model.rule import (
     select_forwarding_rule,
 )
 
+WELL_KNOWN_PORTS = 1024
+
 
 class Mode(StrEnum):
     """How IPv4 crosses the IPv6 network."""
@@ -147,6 +149,15 @@ class Domain:
         if self.psid is None:
             return PortSet.every_port()
         return PortSet(self.bmr.port_parameters, self.psid)
+
+    @property
+    def reserved_ports(self) -> range:
+        """Ports that NAPT44 never hands out, whether they are in the set or not.
+
+        Port 0, which most stacks refuse; and the well-known ports of an address that is not
+        shared, which are for forwarding and which peers distrust as sources.
+        """
+        return range(1 if self.assignment is Assignment.SHARED else WELL_KNOWN_PORTS)
 
     @cached_property
     def map_address(self) -> IPv6Address:

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""One CE's datapath in the kernel: prepared next to what runs, then pinned in its place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapxdp.contract import Contract
+from mapxdp.datapath import bpffs, libbpf, programs, state, tables
+from mapxdp.datapath.maps import STATE_MAPS, MapSet, pin_over
+from mapxdp.datapath.programs import ProgramSet
+from mapxdp.datapath.tables import DatapathSettings
+from mapxdp.errors import StateError
+from mapxdp.model.domain import Domain
+
+_LOAD_MAPS = ("config", "programs")
+_UPSTREAM_PIN = "upstream"
+_DOWNSTREAM_PIN = "downstream"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Loaded programs over configured maps, and the former entry programs, if there are any."""
+
+    directory: Path
+    maps: MapSet
+    programs: ProgramSet
+    kept_mappings: bool
+    replaced_mappings: bool
+    former_upstream: int | None
+    former_downstream: int | None
+
+    def pin(self) -> None:
+        """Makes it outlive this process, in place of what was pinned before."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.maps.pin((*STATE_MAPS, *_LOAD_MAPS), self.directory)
+        pin_over(self.programs.upstream.fd, self.directory / _UPSTREAM_PIN)
+        pin_over(self.programs.downstream.fd, self.directory / _DOWNSTREAM_PIN)
+
+
+@contextmanager
+def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[Instance]:
+    """Compiles, loads and configures; nothing of a running instance is changed.
+
+    The port mappings of a running instance are kept, unless the IPv4 address or the port set
+    changed. StateError if they are pinned in another layout.
+    """
+    directory = bpffs.instance_directory(name)
+    contract = tables.contract_for(settings.domain.port_set)
+    with ExitStack() as closing:
+        maps = closing.enter_context(MapSet(contract))
+        was_there = (directory / "instance").exists()
+        keeps = was_there and _opens_state(maps, contract, settings, directory)
+        if not keeps:
+            maps.create(STATE_MAPS)
+            state.initialise(maps, settings.domain)
+        maps.create(_LOAD_MAPS)
+        state.write_config(maps, settings)
+        loaded = closing.enter_context(programs.load(settings.domain.mode, maps, l2_length))
+        yield Instance(
+            directory=directory,
+            maps=maps,
+            programs=loaded,
+            kept_mappings=keeps,
+            replaced_mappings=was_there and not keeps,
+            former_upstream=_open_former(closing, directory / _UPSTREAM_PIN),
+            former_downstream=_open_former(closing, directory / _DOWNSTREAM_PIN),
+        )
+
+
+def _opens_state(
+    maps: MapSet, contract: Contract, settings: DatapathSettings, directory: Path
+) -> bool:
+    """Opens the pinned state; false if it is that of another address or port set."""
+    with MapSet(contract) as pinned:
+        pinned.open_pinned(("instance",), directory)
+        identity = contract["instance"].unpack(pinned.value("instance"))
+    if identity["port_set"] != state.port_set_fingerprint(settings.domain):
+        return False
+    if identity["layout"] != contract.fingerprint(STATE_MAPS):
+        raise StateError(
+            f"{directory} was pinned by a version with another layout of its maps",
+            f"mapxdp down {directory.name}, then up again (its port mappings are lost)",
+        )
+    maps.open_pinned(STATE_MAPS, directory)
+    return True
+
+
+def _open_former(closing: ExitStack, path: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        fd = libbpf.open_pinned(path)
+        closing.callback(os.close, fd)
+        return fd
+    return None
+
+
+@contextmanager
+def opened(name: str, domain: Domain) -> Iterator[MapSet]:
+    """The pinned maps of the running instance of ``domain``, for reading."""
+    with MapSet(tables.contract_for(domain.port_set)) as maps:
+        maps.open_pinned((*STATE_MAPS, "config"), bpffs.instance_directory(name))
+        yield maps

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What this machine must be, and the few kernel settings that a CE needs."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mapxdp.errors import HostError
+
+#: 64-bit compare-and-swap in BPF came with 5.12; this is the first long-term kernel after it.
+OLDEST_KERNEL = (5, 15)
+IPV4_FORWARDING = "net/ipv4/ip_forward"
+_SYSCTLS = Path("/proc/sys")
+
+
+def require_root() -> None:
+    """HostError unless this process may load BPF programs."""
+    if os.geteuid() != 0:
+        raise HostError(
+            "BPF programs and network interfaces are changed by root only",
+            "run the same command with sudo",
+        )
+
+
+def require_kernel(release: str | None = None) -> None:
+    """HostError if the kernel (or the named release of one) is too old."""
+    release = os.uname().release if release is None else release
+    version = re.match(r"(\d+)\.(\d+)", release)
+    if version is None or (int(version[1]), int(version[2])) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise HostError(
+            f"kernel {release} is too old: atomic operations in BPF are needed",
+            f"update to Linux {oldest} or newer",
+        )
+
+
+def set_sysctl(name: str, value: str) -> str | None:
+    """Sets a kernel setting of this network namespace; its former value if it changed."""
+    path = _SYSCTLS / name
+    former = path.read_text(encoding="ascii").strip()
+    if former == value:
+        return None
+    path.write_text(value, encoding="ascii")
+    return former

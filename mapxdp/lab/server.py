@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The lab's server: HTTP and a UDP echo on IPv4 and IPv6, in a process of its own.
+
+It remembers from which addresses and ports it was spoken to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+
+from mapxdp import netns
+from mapxdp.errors import HostError
+from mapxdp.lab.topology import SERVER_IPV4, SERVER_IPV6
+
+HTTP_PORT = 8080
+UDP_PORT = 5353
+BLOB_SIZE = 20 * 1024 * 1024
+_START_SECONDS = 20
+
+#: Address and port a client was seen from.
+Peer = tuple[str, int]
+
+
+def blob() -> bytes:
+    """What is downloaded: bytes that are not alike, the same in every run."""
+    unit = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(2048))
+    return unit * (BLOB_SIZE // len(unit))
+
+
+class Server:
+    """The running server, seen from the lab."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def take_peers(self) -> dict[str, set[Peer]]:
+        """From where it was spoken to since the last call, by ``tcp`` and ``udp``."""
+        self._connection.send("peers")
+        peers: dict[str, set[Peer]] = self._connection.recv()
+        return peers
+
+
+@contextmanager
+def running(namespace: str) -> Iterator[Server]:
+    """A server that runs in ``namespace`` meanwhile."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(namespace, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(_START_SECONDS):
+            raise HostError("the lab's server did not start", "see the messages above")
+        ours.recv()
+        yield Server(ours)
+    finally:
+        process.terminate()
+        process.join()
+
+
+class _Http(ThreadingHTTPServer):
+    request_queue_size = 512
+    daemon_threads = True
+    content = b""
+    peers: set[Peer]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: the checks end connections with a reset on purpose."""
+
+
+class _Http6(_Http):
+    address_family = socket.AF_INET6
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET gives the blob (or ``/small`` a line), PUT the SHA-256 of what was sent."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Http
+
+    def do_GET(self) -> None:
+        """The blob, or one short line."""
+        self._remember()
+        self._answer(b"mapxdp\n" if self.path == "/small" else self.server.content)
+
+    def do_PUT(self) -> None:
+        """The digest of the body."""
+        self._remember()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(hashlib.sha256(body).hexdigest().encode())
+
+    def _remember(self) -> None:
+        self.server.peers.add((self.client_address[0], self.client_address[1]))
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (inherited name)
+        """Nothing: the lab prints what it checks."""
+
+
+def _serve(namespace: str, connection: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    peers: dict[str, set[Peer]] = {"tcp": set(), "udp": set()}
+    with netns.entered(namespace):
+        servers = [
+            _Http((SERVER_IPV4, HTTP_PORT), _Handler),
+            _Http6((SERVER_IPV6, HTTP_PORT), _Handler),
+        ]
+        echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        echo.bind((SERVER_IPV4, UDP_PORT))
+    for server in servers:
+        server.content = blob()
+        server.peers = peers["tcp"]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=_echo, args=(echo, peers["udp"]), daemon=True).start()
+    connection.send("ready")
+    while True:
+        try:
+            connection.recv()
+        except EOFError:
+            return
+        connection.send({name: set(seen) for name, seen in peers.items()})
+        for seen in peers.values():
+            seen.clear()
+
+
+def _echo(echo: socket.socket, peers: set[Peer]) -> None:
+    while True:
+        data, peer = echo.recvfrom(65535)
+        peers.add((peer[0], peer[1]))
+        echo.sendto(data, peer)

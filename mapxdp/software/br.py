@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A border relay in Python (RFC 7597 section 8, RFC 7599 section 8.3 and 8.4, RFC 7596).
+
+Stateless: it knows rules, not connections. It checks each CE's source address and port, and
+answers nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
+
+from mapxdp.errors import InvalidValue
+from mapxdp.model import rfc6052
+from mapxdp.model.domain import Mode
+from mapxdp.model.interface_id import InterfaceIdFormat
+from mapxdp.model.map_address import (
+    ea_bits_of,
+    forwarding_destination,
+    source_is_map_address,
+)
+from mapxdp.model.rule import MappingRule, select_forwarding_rule
+from mapxdp.software import encapsulation, rfc7915
+from mapxdp.software.transport import Transport, read_transport
+from mapxdp.software.verdict import Refused
+from mapxdp.software.wire import PROTO_ICMP, PROTO_ICMPV6, PROTO_IPV4, read_ipv4, read_ipv6
+
+
+class BrReason(StrEnum):
+    """What a BR refuses for reasons that a CE does not have."""
+
+    NO_RULE = "no rule leads to the IPv4 destination and port"
+    SOURCE_INCONSISTENT = "IPv6 source, IPv4 source and port do not belong together"
+    NOT_FOR_BR = "IPv6 destination is not the BR's"
+
+
+class _BrRefused(Exception):
+    def __init__(self, reason: BrReason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class BrSettings:
+    """What the BR of a domain knows. ``dmr`` in MAP-T, ``address`` in MAP-E and lw4o6."""
+
+    mode: Mode
+    rules: tuple[MappingRule, ...]
+    dmr: IPv6Network | None = None
+    address: IPv6Address | None = None
+    interface_id: InterfaceIdFormat = InterfaceIdFormat.RFC7597
+
+
+class BorderRelay:
+    """``counts`` has how many packets crossed, by ``from_domain`` and ``to_domain``, and how
+    many were refused, by reason."""
+
+    def __init__(self, settings: BrSettings) -> None:
+        self._settings = settings
+        self.counts: Counter[str] = Counter()
+        self._ce_address = lru_cache(maxsize=65536)(self._find_ce_address)
+        self._is_consistent = lru_cache(maxsize=65536)(self._check_source)
+
+    def from_domain(self, packet: bytes) -> bytes | None:
+        """An IPv6 packet from a CE: the IPv4 packet for the Internet, or None."""
+        mode = self._settings.mode
+        return self._counted(
+            "from_domain", self._untranslate if mode.translates else self._decapsulate, packet
+        )
+
+    def to_domain(self, packet: bytes) -> bytes | None:
+        """An IPv4 packet from the Internet: the IPv6 packet for its CE, or None."""
+        return self._counted("to_domain", self._towards_ce, packet)
+
+    def _counted(self, name: str, handle: Callable[[bytes], bytes], packet: bytes) -> bytes | None:
+        try:
+            result = handle(packet)
+        except (Refused, _BrRefused) as refused:
+            self.counts[refused.reason.name] += 1
+            return None
+        self.counts[name] += 1
+        return result
+
+    def _untranslate(self, packet: bytes) -> bytes:
+        ipv6 = read_ipv6(packet)
+        dmr = self._settings.dmr
+        assert dmr is not None
+        if IPv6Address(ipv6.destination) not in dmr:
+            raise _BrRefused(BrReason.NOT_FOR_BR)
+        transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
+        source = self._ipv4_source(ipv6.source, transport)
+        destination = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
+        identification = random.getrandbits(16)
+        return rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination, identification)
+
+    def _ipv4_source(self, ipv6: bytes, transport: Transport) -> bytes:
+        """The CE's address: its MAP address holds it, and has to agree with the port."""
+        address = IPv6Address(ipv6)
+        for rule in self._settings.rules:
+            if address in rule.ipv6:
+                host = rule.ipv4_of(ea_bits_of(rule, address)).network_address
+                if self._is_consistent(rule, address, host, transport.source_port):
+                    return host.packed
+        raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
+
+    def _decapsulate(self, packet: bytes) -> bytes:
+        outer = read_ipv6(packet)
+        address = self._settings.address
+        assert address is not None
+        if outer.destination != address.packed or outer.next_header != PROTO_IPV4:
+            raise _BrRefused(BrReason.NOT_FOR_BR)
+        inner = read_ipv4(outer.payload)
+        transport = read_transport(inner.protocol, inner.payload, PROTO_ICMP)
+        source = IPv6Address(outer.source)
+        host = IPv4Address(inner.source)
+        if not any(
+            self._is_consistent(rule, source, host, transport.source_port)
+            for rule in self._settings.rules
+        ):
+            raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
+        tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
+        return encapsulation.renumbered(
+            inner, transport, inner.source, inner.destination, tos
+        ).as_it_is()
+
+    def _check_source(
+        self, rule: MappingRule, ipv6: IPv6Address, ipv4: IPv4Address, port: int
+    ) -> bool:
+        return source_is_map_address(rule, ipv6, ipv4, port, self._settings.interface_id)
+
+    def _towards_ce(self, packet: bytes) -> bytes:
+        ipv4 = read_ipv4(packet)
+        transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
+        destination = self._ce_address(ipv4.destination, transport.destination_port)
+        if destination is None:
+            raise _BrRefused(BrReason.NO_RULE)
+        if self._settings.dmr is not None:
+            rfc7915.refuse_udp_without_checksum(transport)
+            source = rfc6052.embed(self._settings.dmr, IPv4Address(ipv4.source)).packed
+            return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed)
+        assert self._settings.address is not None
+        return encapsulation.encapsulate(ipv4, self._settings.address.packed, destination.packed)
+
+    def _find_ce_address(self, ipv4: bytes, port: int) -> IPv6Address | None:
+        address = IPv4Address(ipv4)
+        rule = select_forwarding_rule(self._settings.rules, address, port)
+        if rule is None:
+            return None
+        try:
+            return forwarding_destination(rule, address, port, self._settings.interface_id)
+        except InvalidValue:
+            return None

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""IP/ICMP translation (RFC 7915): sections 4 and 5 for whole packets without options.
+
+TTL and Hop Limit are carried over as they are: whoever forwards takes the hop off.
+"""
+
+from __future__ import annotations
+
+from mapxdp.model.timeouts import Protocol
+from mapxdp.reasons import Reason
+from mapxdp.software.transport import (
+    ICMP_ECHO_REPLY,
+    ICMP_ECHO_REQUEST,
+    ICMPV6_ECHO_REPLY,
+    ICMPV6_ECHO_REQUEST,
+    Transport,
+)
+from mapxdp.software.verdict import Refused
+from mapxdp.software.wire import PROTO_ICMP, PROTO_ICMPV6, Ipv4, Ipv6
+
+LONGEST_WITHOUT_DF = 1260
+_IPV4_HEADER = 20
+
+_ECHO_46 = {ICMP_ECHO_REQUEST: ICMPV6_ECHO_REQUEST, ICMP_ECHO_REPLY: ICMPV6_ECHO_REPLY}
+_ECHO_64 = {v6: v4 for v4, v6 in _ECHO_46.items()}
+
+
+def refuse_udp_without_checksum(transport: Transport) -> None:
+    """Raises Refused for UDP without a checksum, which IPv6 does not have (section 4.5)."""
+    if transport.protocol is Protocol.UDP and transport.checksum == 0:
+        raise Refused(Reason.UDP_CHECKSUM_ZERO)
+
+
+def ipv4_to_ipv6(ipv4: Ipv4, transport: Transport, source: bytes, destination: bytes) -> bytes:
+    """Section 4: the packet under an IPv6 header. ``transport`` has its new port already."""
+    if transport.protocol is Protocol.ICMP:
+        next_header = PROTO_ICMPV6
+        transport = transport.replaced(0, bytes([_ECHO_46[transport.icmp_type]]))
+        transport = transport.with_pseudo_header(
+            b"", _icmpv6_pseudo_header(source, destination, len(transport.data))
+        )
+    else:
+        next_header = ipv4.protocol
+        transport = transport.with_pseudo_header(
+            ipv4.source + ipv4.destination, source + destination
+        )
+    return Ipv6(
+        traffic_class=ipv4.tos,
+        hop_limit=ipv4.ttl,
+        next_header=next_header,
+        source=source,
+        destination=destination,
+        payload=transport.data,
+    ).to_bytes()
+
+
+def ipv6_to_ipv4(
+    ipv6: Ipv6, transport: Transport, source: bytes, destination: bytes, identification: int
+) -> bytes:
+    """Section 5: the packet under an IPv4 header. ``transport`` has its new port already."""
+    if transport.protocol is Protocol.ICMP:
+        protocol = PROTO_ICMP
+        transport = transport.replaced(0, bytes([_ECHO_64[transport.icmp_type]]))
+        transport = transport.with_pseudo_header(
+            _icmpv6_pseudo_header(ipv6.source, ipv6.destination, len(transport.data)), b""
+        )
+    else:
+        protocol = ipv6.next_header
+        transport = transport.with_pseudo_header(
+            ipv6.source + ipv6.destination, source + destination
+        )
+    return Ipv4(
+        tos=ipv6.traffic_class,
+        identification=identification,
+        dont_fragment=_IPV4_HEADER + len(transport.data) > LONGEST_WITHOUT_DF,
+        ttl=ipv6.hop_limit,
+        protocol=protocol,
+        checksum=0,
+        source=source,
+        destination=destination,
+        payload=transport.data,
+    ).with_checksum()
+
+
+def _icmpv6_pseudo_header(source: bytes, destination: bytes, length: int) -> bytes:
+    return source + destination + length.to_bytes(4, "big") + PROTO_ICMPV6.to_bytes(4, "big")

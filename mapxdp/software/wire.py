@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""IPv4 and IPv6 packets as values: bytes to fields and back.
+
+Reading raises Refused with the reason why the packet is none that can be handled.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from mapxdp.reasons import Reason
+from mapxdp.software.checksum import checksum
+from mapxdp.software.verdict import Refused
+
+PROTO_HOP_BY_HOP = 0
+PROTO_ICMP = 1
+PROTO_IPV4 = 4
+PROTO_TCP = 6
+PROTO_UDP = 17
+PROTO_ROUTING = 43
+PROTO_FRAGMENT = 44
+PROTO_AUTHENTICATION = 51
+PROTO_ICMPV6 = 58
+PROTO_DESTINATION = 60
+
+EXTENSION_HEADERS = frozenset(
+    {PROTO_HOP_BY_HOP, PROTO_ROUTING, PROTO_AUTHENTICATION, PROTO_DESTINATION}
+)
+
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV6 = struct.Struct("!IHBB16s16s")
+_DONT_FRAGMENT = 0x4000
+_FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv4:
+    """An IPv4 packet without options that is no fragment. Addresses are 4 octets."""
+
+    tos: int
+    identification: int
+    dont_fragment: bool
+    ttl: int
+    protocol: int
+    checksum: int
+    source: bytes
+    destination: bytes
+    payload: bytes
+
+    def header(self, checksum_field: int) -> bytes:
+        """The 20 octets of the header."""
+        return _IPV4.pack(
+            0x45,
+            self.tos,
+            _IPV4.size + len(self.payload),
+            self.identification,
+            _DONT_FRAGMENT if self.dont_fragment else 0,
+            self.ttl,
+            self.protocol,
+            checksum_field,
+            self.source,
+            self.destination,
+        )
+
+    def with_checksum(self) -> bytes:
+        """The packet, its header checksum computed."""
+        return self.header(checksum(self.header(0))) + self.payload
+
+    def as_it_is(self) -> bytes:
+        """The packet with the header checksum it has, right or wrong."""
+        return self.header(self.checksum) + self.payload
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6:
+    """An IPv6 packet. Addresses are 16 octets; ``payload`` begins after the fixed header."""
+
+    traffic_class: int
+    hop_limit: int
+    next_header: int
+    source: bytes
+    destination: bytes
+    payload: bytes
+
+    def to_bytes(self) -> bytes:
+        """The packet, with flow label 0."""
+        return (
+            _IPV6.pack(
+                6 << 28 | self.traffic_class << 20,
+                len(self.payload),
+                self.next_header,
+                self.hop_limit,
+                self.source,
+                self.destination,
+            )
+            + self.payload
+        )
+
+
+def ipv4_destination(packet: bytes) -> bytes:
+    """The destination of a sound IPv4 header, whatever options and fragments it has."""
+    if len(packet) < _IPV4.size:
+        raise Refused(Reason.MALFORMED_IPV4)
+    version, header_words = packet[0] >> 4, packet[0] & 0xF
+    total_length = int.from_bytes(packet[2:4], "big")
+    if version != 4 or header_words < 5:
+        raise Refused(Reason.MALFORMED_IPV4)
+    if not header_words * 4 <= total_length <= len(packet):
+        raise Refused(Reason.MALFORMED_IPV4)
+    return packet[16:20]
+
+
+def read_ipv4(packet: bytes) -> Ipv4:
+    """The packet; trailing octets that do not belong to it are left out."""
+    ipv4_destination(packet)
+    first, tos, total, identification, fragment, ttl, protocol, field, source, destination = (
+        _IPV4.unpack_from(packet)
+    )
+    if first != 0x45:
+        raise Refused(Reason.IPV4_OPTIONS)
+    if fragment & _FRAGMENT_BITS:
+        raise Refused(Reason.FRAGMENT)
+    return Ipv4(
+        tos=tos,
+        identification=identification,
+        dont_fragment=bool(fragment & _DONT_FRAGMENT),
+        ttl=ttl,
+        protocol=protocol,
+        checksum=field,
+        source=source,
+        destination=destination,
+        payload=packet[_IPV4.size : total],
+    )
+
+
+def ipv6_addresses(packet: bytes) -> tuple[bytes, bytes]:
+    """Source and destination of a whole IPv6 header."""
+    if len(packet) < _IPV6.size or packet[0] >> 4 != 6:
+        raise Refused(Reason.IPV6_HEADER_CUT)
+    return packet[8:24], packet[24:40]
+
+
+def next_header_of(packet: bytes) -> int:
+    """The Next Header field of a whole IPv6 header."""
+    return packet[6]
+
+
+def read_ipv6(packet: bytes) -> Ipv6:
+    """The packet; trailing octets that do not belong to it are left out."""
+    ipv6_addresses(packet)
+    first, length, next_header, hop_limit, source, destination = _IPV6.unpack_from(packet)
+    if not 0 < length <= len(packet) - _IPV6.size:
+        raise Refused(Reason.MALFORMED_IPV6)
+    return Ipv6(
+        traffic_class=first >> 20 & 0xFF,
+        hop_limit=hop_limit,
+        next_header=next_header,
+        source=source,
+        destination=destination,
+        payload=packet[_IPV6.size : _IPV6.size + length],
+    )
+
+
+def refuse_extension_headers(next_header: int) -> None:
+    """Raises Refused for a header that stands between IPv6 and its payload."""
+    if next_header == PROTO_FRAGMENT:
+        raise Refused(Reason.FRAGMENT)
+    if next_header in EXTENSION_HEADERS:
+        raise Refused(Reason.EXTENSION_HEADER)
