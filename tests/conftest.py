@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Fixtures for all tests, and the rule about skipping: never silently, and never in CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from harness.ce import LoadedCe, LoadedCes
+from harness.requirements import missing_for_bpf
+
+
+@pytest.fixture(scope="session")
+def bpf() -> None:
+    """Asked for by every test that loads BPF programs."""
+    reason = missing_for_bpf()
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"BPF tests may not be skipped in CI, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def loaded_ces(bpf: None) -> Iterator[LoadedCes]:
+    """Compiled datapaths, each compiled once in a session."""
+    with LoadedCes() as ces:
+        yield ces
+
+
+@pytest.fixture(params=["map-t", "map-e"])
+def ce(request: pytest.FixtureRequest, loaded_ces: LoadedCes) -> LoadedCe:
+    """A freshly reset datapath of the RFC's example CE, in each mode."""
+    return loaded_ces.example(request.param)

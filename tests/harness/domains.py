@@ -1,0 +1,35 @@
+"""The domains the tests run in: documentation prefixes, named once."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+
+from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.rule import MappingRule
+
+END_USER_PREFIX = IPv6Network("2001:db8:12:3400::/56")
+DMR = IPv6Network("2001:db8:ffff::/64")
+BR = IPv6Address("2001:db8:ffff::1")
+
+#: RFC 7597 appendix A example 1: 252 ports in 63 ranges.
+EXAMPLE_RULE = MappingRule(IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 16)
+
+#: The same address with other port sets, by their number of ports.
+RULES = {
+    252: EXAMPLE_RULE,
+    240: MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, 16, psid_offset=4),
+    1008: MappingRule(IPv6Network("2001:db8::/42"), IPv4Network("192.0.2.0/24"), 14, psid_offset=6),
+    2048: MappingRule(IPv6Network("2001:db8::/43"), IPv4Network("192.0.2.0/24"), 13, psid_offset=0),
+}
+
+
+def domain(mode: Mode | str, rule: MappingRule = EXAMPLE_RULE) -> Domain:
+    """The example CE in a mode, with one rule."""
+    mode = Mode(mode)
+    return Domain(
+        mode=mode,
+        end_user_prefix=END_USER_PREFIX,
+        rules=(rule,),
+        dmr=DMR if mode.translates else None,
+        br=None if mode.translates else BR,
+    )
