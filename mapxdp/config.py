@@ -73,7 +73,7 @@ class Config:
     datapath: DatapathKind = DatapathKind.AUTO
     napt44: Napt44Mode = Napt44Mode.BPF
     wan_mtu: int | None = None
-    mss_clamp: MssClamp = MssClamp()
+    mss_clamp: MssClamp = field(default_factory=MssClamp)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:

@@ -36,11 +36,15 @@ def require_kernel(release: str | None = None) -> None:
         )
 
 
+def sysctl(name: str) -> str:
+    """A kernel setting of this network namespace."""
+    return (_SYSCTLS / name).read_text(encoding="ascii").strip()
+
+
 def set_sysctl(name: str, value: str) -> str | None:
     """Sets a kernel setting of this network namespace; its former value if it changed."""
-    path = _SYSCTLS / name
-    former = path.read_text(encoding="ascii").strip()
+    former = sysctl(name)
     if former == value:
         return None
-    path.write_text(value, encoding="ascii")
+    (_SYSCTLS / name).write_text(value, encoding="ascii")
     return former

@@ -180,6 +180,13 @@ class Links:
             return False
         return True
 
+    def has_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
+        """True if the interface has the address."""
+        return any(
+            found.get_attr("IFA_ADDRESS") == str(address.ip)
+            for found in self._netlink.get_addr(family=socket.AF_INET6, index=link.index)
+        )
+
     def delete_ipv6_address(self, link: Link, address: IPv6Interface) -> None:
         """Removes an address, if it is there."""
         with _ignoring(errno.EADDRNOTAVAIL, errno.ENODEV):

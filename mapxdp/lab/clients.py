@@ -32,6 +32,7 @@ class Transfer:
 
     @property
     def megabits_per_second(self) -> float:
+        """The mean rate of the content, headers not counted."""
         return self.octets * 8 / self.seconds / 1e6
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The lab's namespaces, links, addresses and routes, made with ``ip`` so that one can read along."""
+"""The lab's namespaces, links, addresses and routes, made with ``ip`` as one would by hand."""
 
 from __future__ import annotations
 

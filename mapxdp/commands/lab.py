@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""``mapxdp lab``: a whole MAP domain in network namespaces, checked with real traffic."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from mapxdp.commands.top import draw
+from mapxdp.errors import InvalidValue
+from mapxdp.lab import run as lab
+from mapxdp.lab.checks import Check
+from mapxdp.model.domain import Mode
+
+_MODES = (Mode.MAP_T, Mode.MAP_E)
+
+
+def register(subparsers: Any) -> None:
+    """Adds the command."""
+    parser = subparsers.add_parser(
+        "lab",
+        help="try everything in network namespaces of this machine",
+        description="Builds client1, client2, ce, br and server as network namespaces, brings "
+        "the CE up and checks it with real traffic. The host's own network is not touched. The "
+        "exit code is 0 if every check passed.",
+    )
+    parser.add_argument("--mode", choices=[mode.value for mode in _MODES], help="default: both")
+    parser.add_argument("--keep", action="store_true", help="leave it running until Enter")
+    parser.add_argument("--json", action="store_true", help="the checks as one JSON object")
+    parser.add_argument("--prefix", default="mapxdp-", help="of the namespaces' names")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the last live view")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.keep and arguments.mode is None:
+        raise InvalidValue(
+            "--keep", "given", "only one lab can be kept", "name it with --mode map-t or map-e"
+        )
+    modes = _MODES if arguments.mode is None else (Mode(arguments.mode),)
+    console = Console(stderr=arguments.json, highlight=False)
+    reports = [_run_mode(mode, arguments, console) for mode in modes]
+    if arguments.json:
+        print(json.dumps({"passed": all(r.passed for r in reports), "labs": _data(reports)}))
+    for report in reports:
+        console.print(_last_line(report), style="bold", soft_wrap=True)
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def _run_mode(mode: Mode, arguments: argparse.Namespace, console: Console) -> lab.Report:
+    console.rule(f"[bold]{mode.upper()}")
+
+    def show(check: Check) -> None:
+        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        console.print(f"  {mark} {check.name}: {escape(check.evidence)}", soft_wrap=True)
+
+    report = lab.run(
+        mode,
+        prefix=arguments.prefix,
+        say=lambda text: console.print(f"• {text}", markup=False, soft_wrap=True),
+        show=show,
+        console=None if arguments.json else console,
+        keep=arguments.keep,
+    )
+    if report.frame is not None:
+        console.print(report.frame)
+        if arguments.svg is not None:
+            draw(report.frame, arguments.svg)
+    return report
+
+
+def _last_line(report: lab.Report) -> str:
+    passed = sum(check.passed for check in report.checks)
+    if report.passed:
+        return (
+            f"{report.mode.upper()}: all {passed} checks passed: ping, UDP, downloads and uploads "
+            "crossed unchanged, with offloads and without, and CE and BR counted the same"
+        )
+    failed = ", ".join(check.name for check in report.checks if not check.passed)
+    return (
+        f"{report.mode.upper()}: {passed} of {len(report.checks)} checks passed; FAILED: {failed}"
+    )
+
+
+def _data(reports: list[lab.Report]) -> list[dict[str, Any]]:
+    return [
+        {
+            "mode": report.mode.value,
+            "passed": report.passed,
+            "checks": [
+                {"name": check.name, "passed": check.passed, "evidence": check.evidence}
+                for check in report.checks
+            ],
+        }
+        for report in reports
+    ]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Is everything in place that a running CE needs? Others may have changed it meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv6Interface
+
+from mapxdp import host, netns
+from mapxdp.errors import HostError
+from mapxdp.links import Hook, Link, Links, open_links
+from mapxdp.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One thing that has to be in place, and what is wrong if it is not."""
+
+    what: str
+    problem: str | None = None
+
+
+def check(running: Record) -> list[Health]:
+    """Looks at the interface, the routes and the settings of a running instance."""
+    again = f"mapxdp up -c {running.config_path} puts it right"
+    try:
+        with netns.entered(running.netns), open_links() as links:
+            link = links.find(running.wan)
+            return [
+                *_hooks(links, link, running, again),
+                _address(links, link, running, again),
+                _route(links, running, again),
+                _gateway(links, link, running, again),
+                _mtu(link, running, again),
+                _forwarding(again),
+            ]
+    except HostError as error:
+        return [Health(f"WAN interface {running.wan}", error.problem)]
+
+
+def _hooks(links: Links, link: Link, running: Record, again: str) -> list[Health]:
+    def attached(hook: Hook) -> Health:
+        what = f"TC {hook.name.lower()} of {link.name}"
+        owner = links.attached(link, hook)
+        return Health(what, None if owner == running.name else f"not attached; {again}")
+
+    return [attached(hook) for hook in Hook]
+
+
+def _address(links: Links, link: Link, running: Record, again: str) -> Health:
+    address = IPv6Interface(f"{running.map_address}/128")
+    there = links.has_ipv6_address(link, address)
+    return Health(f"MAP address on {link.name}", None if there else f"missing; {again}")
+
+
+def _route(links: Links, running: Record, again: str) -> Health:
+    ours = [route for route in links.ipv4_default_routes() if route.metric == 0]
+    there = any(route.interface == running.wan for route in ours)
+    return Health("IPv4 default route", None if there else f"missing; {again}")
+
+
+def _gateway(links: Links, link: Link, running: Record, again: str) -> Health:
+    found = links.ipv6_gateway(link) if link.has_neighbours else None
+    now = None if found is None else str(found)
+    problem = None if now == running.gateway else f"was {running.gateway}, now {now}; {again}"
+    return Health("IPv6 gateway", problem)
+
+
+def _mtu(link: Link, running: Record, again: str) -> Health:
+    problem = None
+    if link.mtu < running.wan_mtu:
+        problem = f"{link.name} has {link.mtu} now, less than {running.wan_mtu}; {again}"
+    return Health("MTU of the WAN", problem)
+
+
+def _forwarding(again: str) -> Health:
+    on = host.sysctl(host.IPV4_FORWARDING) == "1"
+    return Health("IPv4 forwarding", None if on else f"is off; {again}")

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The checks of the lab: each does something real and says what it saw."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from mapxdp import netns
+from mapxdp.datapath import instance, state
+from mapxdp.datapath.state import Count
+from mapxdp.lab import clients
+from mapxdp.lab.relay import Relay
+from mapxdp.lab.server import BLOB_SIZE, Server, blob
+from mapxdp.lab.topology import SERVER_IPV4, SERVER_IPV6, Lab
+from mapxdp.reasons import Reason, ReasonClass
+
+_DNS_SIZED = 512
+_CONNECTIONS_EACH = 100
+_FIRST_CLIENT_PORT = 20000
+_QUIET_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried, whether it worked, and what was seen."""
+
+    name: str
+    passed: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """A lab whose CE, BR and server run."""
+
+    lab: Lab
+    relay: Relay
+    server: Server
+
+
+def traffic(running: Running) -> Iterator[Check]:
+    """What a household does, over IPv4."""
+    lab = running.lab
+    running.server.take_peers()
+    yield _attempt("ping", lambda: _ping(lab, "client1"))
+    yield _attempt("UDP of DNS's size", lambda: _udp(lab, "client1"))
+    yield _attempt("HTTP download", lambda: _download(lab))
+    yield _attempt("HTTP upload", lambda: _upload(lab))
+    yield _attempt("200 connections at once", lambda: _many_connections(lab))
+    yield _attempt("the router's own ping", lambda: _ping(lab, "ce"))
+    yield _attempt("the router's own UDP", lambda: _udp(lab, "ce"))
+    if shutil.which("iperf3"):
+        yield _attempt("iperf3", lambda: _iperf3(lab))
+    yield _attempt("ports seen by the server", lambda: _ports(running))
+
+
+def native_ipv6(running: Running) -> Iterator[Check]:
+    """IPv6 of the LAN is none of the CE's business, and works."""
+    yield _attempt("native IPv6 beside it", lambda: _native_ipv6(running.lab))
+
+
+def counters(running: Running) -> Iterator[Check]:
+    """What the CE counted is what the BR counted."""
+    yield _attempt("counters of CE and BR agree", lambda: _counters(running))
+
+
+#: Whether a check passed, and what was seen.
+_Result = tuple[bool, str]
+
+
+def _attempt(name: str, check: Callable[[], _Result]) -> Check:
+    try:
+        return Check(name, *check())
+    except OSError as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _ping(lab: Lab, node: str) -> _Result:
+    with netns.entered(lab.netns(node)):
+        times = clients.ping(SERVER_IPV4)
+    shown = ", ".join(f"{time:.2f}" for time in times)
+    return len(times) == 3, f"{node} → {SERVER_IPV4}: {len(times)} of 3 answered ({shown} ms)"
+
+
+def _udp(lab: Lab, node: str) -> _Result:
+    with netns.entered(lab.netns(node)):
+        same = clients.udp_exchange(SERVER_IPV4, _DNS_SIZED)
+    return same, f"{node}: {_DNS_SIZED} octets {'came back the same' if same else 'did not come'}"
+
+
+def _download(lab: Lab) -> _Result:
+    with netns.entered(lab.netns("client1")):
+        transfer = clients.download(SERVER_IPV4)
+    return _same_content(transfer)
+
+
+def _upload(lab: Lab) -> _Result:
+    with netns.entered(lab.netns("client2")):
+        transfer = clients.upload(SERVER_IPV4, blob())
+    return _same_content(transfer)
+
+
+def _same_content(transfer: clients.Transfer) -> _Result:
+    same = transfer.sha256 == hashlib.sha256(blob()).hexdigest()
+    return (
+        same and transfer.octets == BLOB_SIZE,
+        f"{transfer.octets / 1e6:.1f} MB at {transfer.megabits_per_second:.0f} Mbit/s, "
+        f"SHA-256 {transfer.sha256[:16]}… {'matches' if same else 'DIFFERS'}",
+    )
+
+
+def _many_connections(lab: Lab) -> _Result:
+    opened = []
+    for node in ("client1", "client2"):
+        with netns.entered(lab.netns(node)):
+            opened += clients.open_connections(SERVER_IPV4, _CONNECTIONS_EACH, _FIRST_CLIENT_PORT)
+    answered = clients.use_and_abort(opened)
+    return answered == len(opened), f"two clients: {len(opened)} open, {answered} answered"
+
+
+def _iperf3(lab: Lab) -> _Result:
+    """Two seconds upstream. Information: how fast the lab's BR is, which is Python."""
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", lab.netns("server"), "iperf3", "-s", "-1", "-B", SERVER_IPV4],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        client = ["ip", "netns", "exec", lab.netns("client1"), "iperf3", "-c", SERVER_IPV4]
+        for _ in range(20):
+            done = subprocess.run(
+                [*client, "-t", "2", "-f", "m", "--connect-timeout", "1000"],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=30,
+            )
+            if done.returncode == 0:
+                break
+    finally:
+        server.terminate()
+        server.wait()
+    sums = [line for line in done.stdout.splitlines() if line.rstrip().endswith("receiver")]
+    return bool(sums), " ".join(sums[0].split()[4:8]) if sums else done.stderr.strip()
+
+
+def _ports(running: Running) -> _Result:
+    """Every port is one of the set, and they come from many of its ranges."""
+    domain = running.lab.domain
+    peers = running.server.take_peers()
+    public = str(domain.ipv4_address)
+    ports = {port for seen in peers.values() for address, port in seen if address == public}
+    strangers = {
+        address
+        for seen in peers.values()
+        for address, _ in seen
+        if address != public and ":" not in address
+    }
+    outside = sorted(port for port in ports if port not in domain.port_set)
+    ranges = [(first, last) for first, last in domain.port_set.ranges()]
+    used = sum(any(first <= port <= last for port in ports) for first, last in ranges)
+    return (
+        not outside and not strangers and used > 1,
+        f"{len(ports)} ports in {used} of {len(ranges)} ranges of {public}, "
+        f"{len(outside)} outside the set"
+        + (f"; UNTRANSLATED sources {sorted(strangers)}" if strangers else ""),
+    )
+
+
+def _native_ipv6(lab: Lab) -> _Result:
+    with netns.entered(lab.netns("client1")):
+        transfer = clients.download(SERVER_IPV6)
+    passed, evidence = _same_content(transfer)
+    return passed, f"client1 → {SERVER_IPV6}: {evidence}"
+
+
+def _counters(running: Running) -> _Result:
+    """Compared when the last packets have arrived: twice the same, or a few seconds later."""
+    result = _compare_counters(running)
+    for _ in range(_QUIET_TRIES):
+        if result[0]:
+            break
+        time.sleep(0.25)
+        result = _compare_counters(running)
+    return result
+
+
+def _compare_counters(running: Running) -> _Result:
+    with instance.opened(running.lab.instance, running.lab.domain) as maps:
+        counted = state.read_counters(maps)
+    relayed = running.relay.counts()
+    sent = counted.upstream.get(Reason.TRANSLATED, Count()).packets
+    received = sum(
+        count.packets
+        for reason, count in counted.downstream.items()
+        if reason is Reason.TRANSLATED or reason.reason_class is ReasonClass.DROP
+    )
+    from_domain, to_domain = relayed.get("from_domain", 0), relayed.get("to_domain", 0)
+    return (
+        (sent, received) == (from_domain, to_domain),
+        f"CE → BR: {sent} sent, {from_domain} arrived; "
+        f"BR → CE: {to_domain} sent, {received} arrived",
+    )

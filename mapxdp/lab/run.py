@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The lab from beginning to end: build, bring up, check, show, take down."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from mapxdp import ce, host, netns, snapshot
+from mapxdp.errors import MapxdpError
+from mapxdp.lab import checks, clients, relay, server, topology
+from mapxdp.lab.checks import Check, Running
+from mapxdp.lab.topology import SERVER_IPV4, Lab
+from mapxdp.model.domain import Mode
+from mapxdp.views import live
+from mapxdp.views.top import Top
+
+LIVE_SECONDS = 5.0
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Report:
+    """What one run of the lab found."""
+
+    mode: Mode
+    checks: list[Check] = field(default_factory=list)
+    frame: Top | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True if every check did."""
+        return all(check.passed for check in self.checks)
+
+
+def run(
+    mode: Mode,
+    *,
+    prefix: str,
+    say: Say,
+    show: Callable[[Check], None],
+    console: Console | None,
+    keep: bool = False,
+) -> Report:
+    """One lab in one mode. ``console`` None leaves the live view out; ``keep`` leaves all be."""
+    host.require_root()
+    lab = Lab(prefix, mode)
+    report = Report(mode)
+    with _built(lab, say, keep) as running:
+        for check in _all_checks(running, say):
+            show(check)
+            report.checks.append(check)
+        if console is not None:
+            report.frame = _show_live(running, console)
+        for check in checks.counters(running):
+            show(check)
+            report.checks.append(check)
+    return report
+
+
+@contextmanager
+def _built(lab: Lab, say: Say, keep: bool) -> Iterator[Running]:
+    try:
+        topology.build(lab, say)
+        with (
+            relay.running(lab.relay, lab.netns("br")) as its_relay,
+            server.running(lab.netns("server")) as its_server,
+        ):
+            say("the BR (software path) and the server run")
+            _bring_up(lab, say)
+            yield Running(lab, its_relay, its_server)
+            if keep:
+                _keep(lab, say)
+    finally:
+        clean(lab)
+
+
+def _bring_up(lab: Lab, say: Say) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "ce.toml"
+        path.write_text(lab.config_text(), encoding="utf-8")
+        ce.up(path, lab.netns("ce"), say)
+
+
+def _keep(lab: Lab, say: Say) -> None:
+    say(f"the lab stays until Enter is pressed; try: mapxdp top {lab.instance}")
+    say(f"or: ip netns exec {lab.netns('client1')} curl http://{SERVER_IPV4}:{server.HTTP_PORT}/")
+    with suppress(EOFError, KeyboardInterrupt):
+        input()
+
+
+def clean(lab: Lab) -> None:
+    """Takes the CE down and removes the namespaces, as far as they are there."""
+    with suppress(MapxdpError):
+        ce.down(lab.instance, lambda _: None)
+    topology.destroy(lab)
+
+
+def _all_checks(running: Running, say: Say) -> Iterator[Check]:
+    say("with all offloads on")
+    topology.set_offloads(running.lab, "ce", topology.WAN, on=True)
+    yield from checks.traffic(running)
+    say(f"again after: ethtool -K {topology.WAN} tx off tso off gso off gro off")
+    topology.set_offloads(running.lab, "ce", topology.WAN, on=False)
+    yield from checks.traffic(running)
+    topology.set_offloads(running.lab, "ce", topology.WAN, on=True)
+    yield from checks.native_ipv6(running)
+
+
+def _show_live(running: Running, console: Console) -> Top:
+    """The live view while a client downloads and uploads."""
+    stop = threading.Event()
+    busy = threading.Thread(target=_keep_busy, args=(running.lab, stop), daemon=True)
+    busy.start()
+    try:
+        with snapshot.watching(running.lab.instance) as watched:
+            return live.run(watched, console, seconds=LIVE_SECONDS)
+    finally:
+        stop.set()
+        busy.join(clients.TIMEOUT)
+
+
+def _keep_busy(lab: Lab, stop: threading.Event) -> None:
+    content = server.blob()
+    with netns.entered(lab.netns("client1")):
+        while not stop.is_set():
+            with suppress(OSError):
+                clients.ping(SERVER_IPV4, 1)
+                clients.download(SERVER_IPV4)
+                clients.upload(SERVER_IPV4, content)
