@@ -83,7 +83,8 @@ INLINE void tc_write_ether_type(struct __sk_buff *skb, __u16 type)
 }
 
 /* Transport checksum, port, ICMP type and MSS, at the offsets they had when they were read. */
-INLINE void tc_write_transport(struct __sk_buff *skb, const struct transport *transport,
+INLINE void tc_write_transport(struct __sk_buff *skb, enum direction direction,
+			       const struct transport *transport,
 			       const struct transport_change *change)
 {
 	__u64 udp = change->is_udp ? BPF_F_MARK_MANGLED_0 : 0;
@@ -96,8 +97,10 @@ INLINE void tc_write_transport(struct __sk_buff *skb, const struct transport *tr
 	tc_write(skb, change->port_offset, &change->port, sizeof(change->port));
 	if (change->icmp_type != transport->icmp_type)
 		tc_write(skb, transport->offset, &change->icmp_type, sizeof(change->icmp_type));
-	if (change->mss_offset)
+	if (change->mss_offset) {
 		tc_write(skb, change->mss_offset, &change->mss, sizeof(change->mss));
+		count_event(direction, REASON_MSS_CLAMPED);
+	}
 }
 
 #endif

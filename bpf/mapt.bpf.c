@@ -13,7 +13,7 @@
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_46 *out)
 {
-	tc_write_transport(skb, transport, &out->change);
+	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
 		return REASON_KERNEL_REFUSED;
 	tc_write_header(skb, L2_LENGTH, &out->ipv6, sizeof(out->ipv6));
@@ -48,7 +48,7 @@ PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_64 *out)
 {
-	tc_write_transport(skb, transport, &out->change);
+	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
 		return REASON_KERNEL_REFUSED;
 	tc_write_header(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));

@@ -50,7 +50,7 @@
 	X(EVENT, MAPPING_RECLAIMED, "expired port mappings taken over") \
 	X(EVENT, MAPPING_REVIVED, "expired port mappings used again by their owner") \
 	X(EVENT, ALLOCATION_RETRIED, "port searches begun again: another CPU was faster") \
-	X(EVENT, MSS_CLAMPED, "TCP connections whose MSS was lowered")
+	X(EVENT, MSS_CLAMPED, "TCP handshake packets whose MSS was lowered")
 /* clang-format on */
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,

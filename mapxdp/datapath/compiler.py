@@ -36,12 +36,25 @@ def compile_programs(
     ``l2_length`` is the length of the link-layer header: 14, or 0 on links without one.
     HostError where bcc or the headers are missing, or the text does not compile.
     """
+    text = f'#line 1 "{source}"\n{bpf_source.read(source)}'
+    return compile_text(text, programs, contract, l2_length, map_fds)
+
+
+def compile_text(
+    text: str,
+    programs: Iterable[str],
+    contract: Contract,
+    l2_length: int,
+    map_fds: Mapping[str, int],
+) -> dict[str, bytes]:
+    """The same for a text that may include files of ``bpf/``.
+
+    bcc takes programs only from the text itself, not from what it includes.
+    """
     defines = {**contract.capacities, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
     defines |= {f"FD_{name}": fd for name, fd in map_fds.items()}
-    # bcc takes programs only from the main text, not from what it includes.
-    text = f'#line 1 "{source}"\n{bpf_source.read(source)}{contract.assertions()}'
     flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
-    module = _compile(text, flags)
+    module = _compile(text + contract.assertions(), flags)
     return {name: module.dump_func(name.encode()) for name in programs}
 
 

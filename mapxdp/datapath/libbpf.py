@@ -307,12 +307,12 @@ def load_program(name: str, bytecode: bytes) -> LoadedProgram:
 
 
 def run_program(
-    fd: int, packet: bytes, *, context: bytes | None = None, cpu: int | None = None
+    fd: int, packet: bytes, *, context: bytes | None = None, repeat: int = 1
 ) -> RunResult:
-    """Runs a TC classifier once on an Ethernet frame, as the kernel would.
+    """Runs a TC classifier on an Ethernet frame, as the kernel would, on this thread's CPU.
 
-    ``context`` may set fields of struct __sk_buff (gso_size, gso_segs …); ``cpu`` is where
-    to run.
+    ``context`` may set fields of struct __sk_buff (gso_size, gso_segs …). A ``repeat``ed run
+    sees the packet as the run before it left it.
     """
     capacity = len(packet) + 512
     out = ctypes.create_string_buffer(capacity)
@@ -322,13 +322,10 @@ def run_program(
         data_size_in=len(packet),
         data_out=ctypes.cast(out, ctypes.c_void_p),
         data_size_out=capacity,
-        repeat=1,
+        repeat=repeat,
     )
     if context is not None:
         options.ctx_in = context
         options.ctx_size_in = len(context)
-    if cpu is not None:
-        options.flags = 1  # BPF_F_TEST_RUN_ON_CPU
-        options.cpu = cpu
     _checked(_library().bpf_prog_test_run_opts(fd, ctypes.byref(options)), "run a BPF program")
     return RunResult(options.retval, out.raw[: options.data_size_out])

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import struct
+import sys
 from types import TracebackType
 
 from harness.domains import domain
+from mapxdp.contract import read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
@@ -24,7 +26,7 @@ FIRST_TICK = 1_000_000
 WAN_MTU = 1500
 
 ETHERNET = bytes.fromhex("020000000002 020000000001")
-_ETHER_TYPE = {4: bytes.fromhex("0800"), 6: bytes.fromhex("86dd")}
+_ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
 _ACTION = {ReasonClass.DROP: 2}
 _ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
 #: Of struct __sk_buff, <linux/bpf.h>.
@@ -41,7 +43,7 @@ class _StoppedClock(TickClock):
         return seconds
 
 
-def frozen_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
+def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
     """Settings for tests: a stopped clock whose tick is a second."""
     mtu = ce_domain.ipv4_mtu(WAN_MTU)
     settings = DatapathSettings(
@@ -60,10 +62,23 @@ class LoadedCe:
     def __init__(self, ce_domain: Domain, index_entries: int | None = None) -> None:
         self.domain = ce_domain
         contract = tables.contract_for(ce_domain.port_set)
+        if index_entries is not None:
+            contract = read_contract(**contract.capacities | {"EIM_ENTRIES": index_entries})
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
         self.programs = programs.load(ce_domain.mode, self.maps)
         self.reset()
+
+    def __enter__(self) -> LoadedCe:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         self.programs.__exit__(None, None, None)
@@ -71,17 +86,13 @@ class LoadedCe:
 
     def reset(self, **changes: object) -> None:
         """No mappings, counters at what they are, the clock at its first tick."""
-        contract = self.maps.contract
-        slot = contract["slot"]
-        size = contract.number("PROTOCOLS") * contract.number("SLOTS") * slot.size
-        with mmap.mmap(self.maps.fds["slots"], size) as memory:
-            memory[:] = bytes(size)
-        for key in list(libbpf.keys(self.maps.fds["eim"], contract["endpoint"].size)):
+        clear_slots(self.maps)
+        for key in list(libbpf.keys(self.maps.fds["eim"], self.maps.spec("eim").key_size)):
             libbpf.delete(self.maps.fds["eim"], key)
         state.initialise(self.maps, self.domain)
-        self.settings = frozen_settings(self.domain, **changes)
+        self.settings = stopped_settings(self.domain, **changes)
         state.write_config(self.maps, self.settings)
-        self._counters = self._read()
+        self._at_reset = self._counters = self._read()
 
     @property
     def now(self) -> int:
@@ -103,8 +114,9 @@ class LoadedCe:
         return self._run(self.programs.downstream.fd, "DIRECTION_64", packet, context)
 
     def _run(self, fd: int, direction: str, packet: bytes, context: dict[str, int]) -> Outcome:
-        version = packet[0] >> 4 if packet else 4
-        frame = ETHERNET + _ETHER_TYPE.get(version, b"\x08\x06") + packet
+        version = packet[0] >> 4
+        ether_type = context.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
+        frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
         result = libbpf.run_program(fd, frame, context=_context(**context))
         reason = self._reason_since(direction)
         expected = _ACTION.get(reason.reason_class, _ACTION_ON)
@@ -115,7 +127,7 @@ class LoadedCe:
             return Outcome(reason)
         assert result.packet[:12] == ETHERNET, "the link-layer addresses were changed"
         translated = result.packet[14:]
-        assert result.packet[12:14] == _ETHER_TYPE[translated[0] >> 4]
+        assert int.from_bytes(result.packet[12:14], "big") == _ETHER_TYPE[translated[0] >> 4]
         return Outcome(reason, (without_padding(translated),))
 
     def _read(self) -> list[int]:
@@ -123,9 +135,37 @@ class LoadedCe:
         values = libbpf.lookup_all(self.maps.fds["counters"], spec)
         return [sum(packets for packets, _ in struct.iter_unpack("=QQ", value)) for value in values]
 
-    def events_since(self) -> None:
-        """Forgets what was counted so far."""
-        self._counters = self._read()
+    def events(self) -> dict[Reason, int]:
+        """Events of both directions since the last reset."""
+        stride = self.maps.contract.number("REASONS_MAX")
+        now = self._read()
+        counted = {
+            reason: sum(
+                now[start + reason.number] - self._at_reset[start + reason.number]
+                for start in (0, stride)
+            )
+            for reason in Reason
+            if reason.reason_class is ReasonClass.EVENT
+        }
+        return {reason: count for reason, count in counted.items() if count}
+
+    def slots(self) -> dict[tuple[int, int], dict[str, int]]:
+        """Every slot that is not free, by protocol index and position."""
+        return used_slots(self.maps)
+
+    def occupy_all_slots_behind_the_bitmap(self) -> None:
+        """Gives every slot an owner that never goes; the bitmap does not say so."""
+        contract = self.maps.contract
+        claimed = contract["slot"].pack(
+            owner=contract.number("SLOT_CLAIMED") << 48,
+            tick_46=0,
+            tick_64=0,
+            flags=0,
+            peer=0,
+            created=0,
+        )
+        for number in range(contract.number("PROTOCOLS") * contract.number("SLOTS")):
+            self.maps.set_value("slots", claimed, number)
 
     def _reason_since(self, direction: str) -> Reason:
         """The one verdict that was counted since the last look."""
@@ -144,6 +184,79 @@ class LoadedCe:
         assert len(verdicts) == 1, f"one packet, but counted {verdicts}"
         assert verdicts[0][0] == direction
         return verdicts[0][1]
+
+
+def clear_slots(maps: MapSet) -> None:
+    """Makes every slot free."""
+    size = _slots_size(maps)
+    with mmap.mmap(maps.fds["slots"], size) as memory:
+        memory[:] = bytes(size)
+
+
+def _slots_size(maps: MapSet) -> int:
+    spec = maps.spec("slots")
+    return spec.entries * spec.value_size
+
+
+def used_slots(maps: MapSet) -> dict[tuple[int, int], dict[str, int]]:
+    """Every slot that is not free, by protocol index and position."""
+    contract = maps.contract
+    layout, found = contract["slot"], {}
+    with mmap.mmap(maps.fds["slots"], _slots_size(maps), prot=mmap.PROT_READ) as memory:
+        for number in range(maps.spec("slots").entries):
+            slot = layout.unpack(memory[number * layout.size : (number + 1) * layout.size])
+            if slot["owner"]:
+                found[divmod(number, contract.number("SLOTS"))] = slot
+    return found
+
+
+def taken_positions(maps: MapSet, ports: int) -> set[tuple[int, int]]:
+    """What the bitmap says of the ``ports`` slots that stand for a port."""
+    taken = maps.contract["bitmap"].unpack(maps.value("bitmap"))["taken"]
+    words = maps.contract.number("SLOTS") // 64
+    return {
+        (number // words, number % words * 64 + bit)
+        for number, word in enumerate(taken)
+        for bit in range(64)
+        if word >> bit & 1 and number % words * 64 + bit < ports
+    }
+
+
+def index_entries(maps: MapSet) -> dict[tuple[int, int], tuple[int, int]]:
+    """The eim map: (owner without state, protocol) to (protocol, position)."""
+    layout, fd, found = maps.contract["endpoint"], maps.fds["eim"], {}
+    for key in libbpf.keys(fd, layout.size):
+        value, endpoint = libbpf.lookup(fd, key, 8), layout.unpack(key)
+        assert value is not None
+        owner = int.from_bytes(endpoint["ipv4"], sys.byteorder) | endpoint["port"] << 32
+        position = int.from_bytes(value, sys.byteorder)
+        found[owner, endpoint["protocol"]] = divmod(position, maps.contract.number("SLOTS"))
+    return found
+
+
+def inconsistencies(maps: MapSet, ce_domain: Domain) -> list[str]:
+    """Where slots, bitmap and index contradict each other, while nothing runs."""
+    contract, slots = maps.contract, used_slots(maps)
+    settled = {contract.number("SLOT_EIM"), contract.number("SLOT_RESERVED")}
+    mapped = {
+        place: slot
+        for place, slot in slots.items()
+        if slot["owner"] >> 48 == contract.number("SLOT_EIM")
+    }
+    by_owner = {
+        (slot["owner"] & (1 << 48) - 1, protocol): (protocol, position)
+        for (protocol, position), slot in mapped.items()
+    }
+    found = []
+    if any(slot["owner"] >> 48 not in settled for slot in slots.values()):
+        found.append("a slot is stuck between two states")
+    if len(by_owner) != len(mapped):
+        found.append("an endpoint owns two slots")
+    if index_entries(maps) != by_owner:
+        found.append("the index and the slots differ")
+    if taken_positions(maps, len(ce_domain.port_set)) != set(slots):
+        found.append("the bitmap and the slots differ")
+    return found
 
 
 def _context(gso_size: int = 0, gso_segs: int = 0) -> bytes | None:

@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Every reason of bpf/reasons.h is produced, and only where it is meant.
+
+The last test asserts that the tables and directed tests of this file cover the whole list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+import pytest
+
+from harness import packets
+from harness.ce import LoadedCe, LoadedCes, inconsistencies
+from harness.domains import BR, DMR, domain
+from harness.packets import HOST, SERVER
+from mapxdp.datapath import libbpf
+from mapxdp.model import rfc6052
+from mapxdp.model.domain import Domain
+from mapxdp.reasons import Reason, ReasonClass
+
+_DOMAIN = domain("map-t")
+MAP_ADDRESS = _DOMAIN.map_address
+PUBLIC = str(_DOMAIN.ipv4_address)
+PORT = 1232  # of the set
+FOREIGN_PORT = 1236  # of the next CE's set
+SERVER6 = rfc6052.embed(DMR, IPv4Address(SERVER))
+OTHER6 = IPv6Address("2001:db8:99::1")
+
+_produced: set[Reason] = set()
+
+
+def note(reason: Reason) -> Reason:
+    """Remembers that a reason was seen, for the last test."""
+    _produced.add(reason)
+    return reason
+
+
+def udp4(source: str = HOST, destination: str = SERVER, source_port: int = 40000) -> bytes:
+    return packets.udp(source, destination, source_port, 53, b"question")
+
+
+def upstream(**header: object) -> bytes:
+    """A UDP packet from the LAN; ``header`` are fields of its IPv4 header."""
+    return packets.ipv4(udp4(), packets.UDP, **header)  # type: ignore[arg-type]
+
+
+UPSTREAM: dict[str, tuple[Reason, bytes]] = {
+    "arp": (Reason.NOT_IPV4, b"\x00\x01\x08\x00\x06\x04\x00\x01" + bytes(20)),
+    "native ipv6": (
+        Reason.NOT_IPV4,
+        packets.ipv6(packets.udp(OTHER6, SERVER6, 1, 2), packets.UDP, OTHER6, SERVER6),
+    ),
+    "multicast": (Reason.DESTINATION_NOT_ROUTED, upstream(destination="224.0.0.251")),
+    "broadcast": (Reason.DESTINATION_NOT_ROUTED, upstream(destination="255.255.255.255")),
+    "link-local": (Reason.DESTINATION_NOT_ROUTED, upstream(destination="169.254.1.1")),
+    "this network": (Reason.DESTINATION_NOT_ROUTED, upstream(destination="0.0.0.1")),
+    "loopback": (Reason.DESTINATION_NOT_ROUTED, upstream(destination="127.0.0.1")),
+    "ihl 4": (Reason.MALFORMED_IPV4, b"\x44" + upstream()[1:]),
+    "total length below header": (Reason.MALFORMED_IPV4, upstream(total_length=19)),
+    "total length beyond packet": (Reason.MALFORMED_IPV4, upstream(total_length=2000)),
+    "options": (Reason.IPV4_OPTIONS, upstream(options=b"\x01\x01\x01\x00")),
+    "source route": (Reason.IPV4_OPTIONS, upstream(options=b"\x83\x07\x04\x0a\x00\x00\x01\x00")),
+    "first fragment": (Reason.FRAGMENT, upstream(fragment=0x2000)),
+    "later fragment": (Reason.FRAGMENT, upstream(fragment=0x0010)),
+    "gre": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 47)),
+    "esp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 50)),
+    "sctp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 132)),
+    "icmpv6 in ipv4": (
+        Reason.PROTOCOL_WITHOUT_PORTS,
+        packets.ipv4(packets.echo(7), packets.ICMPV6),
+    ),
+    "no payload at all": (Reason.MALFORMED_TRANSPORT, packets.ipv4(b"", packets.UDP)),
+    "tcp cut": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv4(packets.tcp(HOST, SERVER, 1, 2)[:19], packets.TCP),
+    ),
+    "tcp data offset 4": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv4(bytes(12) + b"\x40" + bytes(7), packets.TCP),
+    ),
+    "tcp options beyond the packet": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv4(bytes(12) + b"\xf0" + bytes(7), packets.TCP),
+    ),
+    "udp length below header": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv4(packets.udp(HOST, SERVER, 1, 2, length=7), packets.UDP),
+    ),
+    "udp length beyond packet": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv4(packets.udp(HOST, SERVER, 1, 2, length=9), packets.UDP),
+    ),
+    "icmp cut": (Reason.MALFORMED_TRANSPORT, packets.ipv4(packets.echo(7)[:7], packets.ICMP)),
+    "icmp unreachable": (
+        Reason.ICMP_NOT_ECHO,
+        packets.ipv4(b"\x03\x03" + bytes(6) + upstream()[:28], packets.ICMP),
+    ),
+    "icmp timestamp": (Reason.ICMP_NOT_ECHO, packets.ipv4(b"\x0d" + bytes(19), packets.ICMP)),
+    "larger than the mtu": (
+        Reason.TOO_BIG,
+        packets.ipv4(packets.udp(HOST, SERVER, 1, 2, bytes(1453)), packets.UDP),
+    ),
+    "reset without a mapping": (
+        Reason.NO_MAPPING,
+        packets.ipv4(packets.tcp(HOST, SERVER, 1, 2, flags=packets.RST), packets.TCP),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_upstream(name: str, ce: LoadedCe) -> None:
+    expected, packet = UPSTREAM[name]
+    assert note(ce.from_lan(packet).reason) is expected
+
+
+def test_wrong_version_under_the_ethertype_of_ipv4(ce: LoadedCe) -> None:
+    packet = b"\x55" + upstream()[1:]
+    assert note(ce.from_lan(packet, ether_type=0x0800).reason) is Reason.MALFORMED_IPV4
+
+
+def test_udp_without_checksum(loaded_ces: LoadedCes) -> None:
+    """It cannot be translated, but it can be encapsulated, and stays without one."""
+    packet = packets.ipv4(packets.udp(HOST, SERVER, 1, 2, checksum=False), packets.UDP)
+    refused = loaded_ces.example("map-t").from_lan(packet)
+    assert note(refused.reason) is Reason.UDP_CHECKSUM_ZERO
+    encapsulated = loaded_ces.example("map-e").from_lan(packet)
+    assert note(encapsulated.reason) is Reason.TRANSLATED
+    assert encapsulated.packets[0][66:68] == b"\0\0"
+
+
+def test_destination_on_the_wan_link(ce: LoadedCe) -> None:
+    modem = IPv4Network("192.168.100.0/24")
+    ce.reset(on_link=(modem,))
+    on_link = ce.from_lan(upstream(destination="192.168.100.1"))
+    assert note(on_link.reason) is Reason.DESTINATION_ON_LINK
+    assert ce.from_lan(upstream(destination="192.168.101.1")).reason is Reason.TRANSLATED
+
+
+def test_napt44_off(ce: LoadedCe) -> None:
+    ce.reset(translates_ports=False)
+
+    def send(source: str, port: int) -> Reason:
+        return ce.from_lan(packets.ipv4(udp4(source, SERVER, port), packets.UDP, source)).reason
+
+    assert note(send(HOST, PORT)) is Reason.SOURCE_NOT_OURS
+    assert note(send(PUBLIC, FOREIGN_PORT)) is Reason.PORT_OUTSIDE_SET
+    assert note(send(PUBLIC, PORT)) is Reason.TRANSLATED
+
+
+def from_br(ce_domain: Domain, data: bytes, protocol: int, **header: object) -> bytes:
+    """What the BR sends: ``data`` from the server to this CE."""
+    if ce_domain.dmr is not None:
+        return packets.ipv6(data, protocol, SERVER6, MAP_ADDRESS, **header)  # type: ignore[arg-type]
+    inner = packets.ipv4(data, protocol, SERVER, PUBLIC)
+    return packets.ipv6(inner, packets.IPV4, BR, MAP_ADDRESS, **header)  # type: ignore[arg-type]
+
+
+def udp_from_server(ce_domain: Domain, port: int = PORT, **header: object) -> bytes:
+    source, destination = (SERVER6, MAP_ADDRESS) if ce_domain.dmr is not None else (SERVER, PUBLIC)
+    data = packets.udp(source, destination, 53, port, b"answer")
+    return from_br(ce_domain, data, packets.UDP, **header)
+
+
+DOWNSTREAM: dict[str, tuple[Reason, Callable[[Domain], bytes]]] = {
+    "arp": (Reason.NOT_IPV6, lambda d: b"\x00\x01\x08\x00\x06\x04\x00\x01" + bytes(20)),
+    "native ipv4": (Reason.NOT_IPV6, lambda d: upstream()),
+    "to another address": (
+        Reason.NOT_MAP_ADDRESS,
+        lambda d: packets.ipv6(b"x" * 20, packets.UDP, SERVER6, MAP_ADDRESS + 1),
+    ),
+    "neighbour solicitation": (
+        Reason.NOT_MAP_ADDRESS,
+        lambda d: packets.ipv6(
+            b"\x87" + bytes(23),
+            packets.ICMPV6,
+            IPv6Address("fe80::1"),
+            IPv6Address("ff02::1:ff00:34"),
+        ),
+    ),
+    "payload length 0": (
+        Reason.MALFORMED_IPV6,
+        lambda d: udp_from_server(d, payload_length=0),
+    ),
+    "payload length beyond packet": (
+        Reason.MALFORMED_IPV6,
+        lambda d: udp_from_server(d, payload_length=1000),
+    ),
+    "port of another ce": (Reason.PORT_OUTSIDE_SET, lambda d: udp_from_server(d, FOREIGN_PORT)),
+    "excluded port": (Reason.PORT_OUTSIDE_SET, lambda d: udp_from_server(d, 52)),
+    "unused port": (Reason.NO_MAPPING, lambda d: udp_from_server(d)),
+}
+
+
+@pytest.mark.parametrize("name", DOWNSTREAM)
+def test_downstream(name: str, ce: LoadedCe) -> None:
+    expected, packet = DOWNSTREAM[name]
+    assert note(ce.from_wan(packet(ce.domain)).reason) is expected
+
+
+def test_wrong_version_under_the_ethertype_of_ipv6(ce: LoadedCe) -> None:
+    packet = b"\x50" + udp_from_server(ce.domain)[1:]
+    assert note(ce.from_wan(packet, ether_type=0x86DD).reason) is Reason.IPV6_HEADER_CUT
+
+
+TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
+    "from outside the dmr": (
+        Reason.SOURCE_OUTSIDE_DOMAIN,
+        packets.ipv6(packets.udp(OTHER6, MAP_ADDRESS, 1, PORT), packets.UDP, OTHER6, MAP_ADDRESS),
+    ),
+    "router's icmpv6 error": (
+        Reason.SOURCE_OUTSIDE_DOMAIN,
+        packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, OTHER6, MAP_ADDRESS),
+    ),
+    "icmpv6 error from the dmr": (
+        Reason.ICMP_NOT_ECHO,
+        packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, SERVER6, MAP_ADDRESS),
+    ),
+    "udp without checksum": (
+        Reason.UDP_CHECKSUM_ZERO,
+        packets.ipv6(
+            packets.udp(SERVER6, MAP_ADDRESS, 1, PORT, checksum=False),
+            packets.UDP,
+            SERVER6,
+            MAP_ADDRESS,
+        ),
+    ),
+    "icmp in ipv6": (
+        Reason.PROTOCOL_WITHOUT_PORTS,
+        packets.ipv6(packets.echo(PORT), packets.ICMP, SERVER6, MAP_ADDRESS),
+    ),
+    "ipv4 in ipv6": (
+        Reason.PROTOCOL_WITHOUT_PORTS,
+        packets.ipv6(upstream(), packets.IPV4, SERVER6, MAP_ADDRESS),
+    ),
+    "fragment": (
+        Reason.FRAGMENT,
+        packets.ipv6(b"\x11" + bytes(39), 44, SERVER6, MAP_ADDRESS),
+    ),
+    "hop-by-hop": (
+        Reason.EXTENSION_HEADER,
+        packets.ipv6(b"\x11" + bytes(39), 0, SERVER6, MAP_ADDRESS),
+    ),
+    "routing header": (
+        Reason.EXTENSION_HEADER,
+        packets.ipv6(b"\x11" + bytes(39), 43, SERVER6, MAP_ADDRESS),
+    ),
+    "destination options": (
+        Reason.EXTENSION_HEADER,
+        packets.ipv6(b"\x11" + bytes(39), 60, SERVER6, MAP_ADDRESS),
+    ),
+    "tcp cut": (
+        Reason.MALFORMED_TRANSPORT,
+        packets.ipv6(bytes(19), packets.TCP, SERVER6, MAP_ADDRESS),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSLATED_ONLY)
+def test_downstream_translated(name: str, loaded_ces: LoadedCes) -> None:
+    expected, packet = TRANSLATED_ONLY[name]
+    assert note(loaded_ces.example("map-t").from_wan(packet).reason) is expected
+
+
+def tunnelled(inner: bytes, **header: object) -> bytes:
+    return packets.ipv6(inner, packets.IPV4, BR, MAP_ADDRESS, **header)  # type: ignore[arg-type]
+
+
+def inner(**header: object) -> bytes:
+    """A UDP packet from the server to this CE; ``header`` are fields of its IPv4 header."""
+    data = packets.udp(SERVER, PUBLIC, 53, PORT, b"answer")
+    return packets.ipv4(data, packets.UDP, **{"source": SERVER, "destination": PUBLIC} | header)  # type: ignore[arg-type]
+
+
+ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
+    "from another than the br": (
+        Reason.TUNNEL_SOURCE,
+        packets.ipv6(inner(), packets.IPV4, OTHER6, MAP_ADDRESS),
+    ),
+    "icmpv6 to the map address": (
+        Reason.NOT_ENCAPSULATED,
+        packets.ipv6(b"\x80" + bytes(7), packets.ICMPV6, OTHER6, MAP_ADDRESS),
+    ),
+    "icmpv6 from the br": (
+        Reason.NOT_ENCAPSULATED,
+        packets.ipv6(b"\x01" + bytes(47), packets.ICMPV6, BR, MAP_ADDRESS),
+    ),
+    "fragment from elsewhere": (
+        Reason.NOT_ENCAPSULATED,
+        packets.ipv6(b"\x04" + bytes(39), 44, OTHER6, MAP_ADDRESS),
+    ),
+    "outer fragment": (Reason.FRAGMENT, packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS)),
+    "encapsulation limit": (
+        Reason.EXTENSION_HEADER,
+        packets.ipv6(bytes.fromhex("0400040104010100") + inner(), 60, BR, MAP_ADDRESS),
+    ),
+    "inner destination": (
+        Reason.INNER_DESTINATION,
+        tunnelled(inner(destination="192.0.2.19")),
+    ),
+    "inner header cut": (Reason.MALFORMED_IPV4, tunnelled(inner()[:19])),
+    "inner version 6": (Reason.MALFORMED_IPV4, tunnelled(b"\x65" + inner()[1:])),
+    "inner length beyond the outer": (Reason.MALFORMED_IPV4, tunnelled(inner(total_length=200))),
+    "inner options": (Reason.IPV4_OPTIONS, tunnelled(inner(options=b"\x01\x01\x01\x00"))),
+    "inner fragment": (Reason.FRAGMENT, tunnelled(inner(fragment=0x2000))),
+    "inner icmp error": (
+        Reason.ICMP_NOT_ECHO,
+        tunnelled(packets.ipv4(b"\x0b" + bytes(35), packets.ICMP, SERVER, PUBLIC)),
+    ),
+    "congestion mark on not-ect": (
+        Reason.CONGESTION_MARK_LOST,
+        tunnelled(inner(), traffic_class=3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENCAPSULATED_ONLY)
+def test_downstream_encapsulated(name: str, loaded_ces: LoadedCes) -> None:
+    expected, packet = ENCAPSULATED_ONLY[name]
+    assert note(loaded_ces.example("map-e").from_wan(packet).reason) is expected
+
+
+def test_expired_mapping(ce: LoadedCe) -> None:
+    ce.from_lan(packets.ipv4(udp4(source_port=PORT), packets.UDP))
+    assert note(ce.from_wan(udp_from_server(ce.domain)).reason) is Reason.TRANSLATED
+    ce.advance(10_000)
+    assert note(ce.from_wan(udp_from_server(ce.domain)).reason) is Reason.MAPPING_EXPIRED
+
+
+def test_exhaustion_reclaim_and_revival(ce: LoadedCe) -> None:
+    ports = len(ce.domain.port_set)
+
+    def send(number: int) -> Reason:
+        packet = packets.ipv4(udp4(source_port=10_000 + number), packets.UDP)
+        return note(ce.from_lan(packet).reason)
+
+    assert {send(number) for number in range(ports)} == {Reason.TRANSLATED}
+    assert send(ports) is Reason.PORTS_EXHAUSTED
+    ce.advance(10_000)
+    assert send(0) is Reason.TRANSLATED
+    assert send(ports) is Reason.TRANSLATED
+    assert ce.events() == {
+        Reason.MAPPING_CREATED: ports + 1,
+        Reason.MAPPING_REVIVED: 1,
+        Reason.MAPPING_RECLAIMED: 1,
+    }
+    for event in ce.events():
+        note(event)
+
+
+def test_mss_clamped(ce: LoadedCe) -> None:
+    options = bytes([2, 4, 0x05, 0xB4])
+    data = packets.tcp(HOST, SERVER, 1, 2, flags=packets.SYN, options=options)
+    assert ce.from_lan(packets.ipv4(data, packets.TCP)).reason is Reason.TRANSLATED
+    assert ce.events()[note(Reason.MSS_CLAMPED)] == 1
+
+
+def test_index_full() -> None:
+    with LoadedCe(domain("map-t"), index_entries=1) as ce:
+        first = packets.ipv4(udp4(source_port=1), packets.UDP)
+        second = packets.ipv4(udp4(source_port=2), packets.UDP)
+        assert ce.from_lan(first).reason is Reason.TRANSLATED
+        assert note(ce.from_lan(second).reason) is Reason.MAPPING_INDEX_FULL
+        assert inconsistencies(ce.maps, ce.domain) == []
+
+
+def test_allocation_contended(ce: LoadedCe) -> None:
+    """A bitmap that says free where slots are taken makes each claim lose, as a race would."""
+    ce.occupy_all_slots_behind_the_bitmap()
+    packet = packets.ipv4(udp4(), packets.UDP)
+    assert note(ce.from_lan(packet).reason) is Reason.ALLOCATION_CONTENDED
+    assert ce.events()[note(Reason.ALLOCATION_RETRIED)] > 30
+
+
+def test_program_missing() -> None:
+    with LoadedCe(domain("map-e")) as ce:
+        libbpf.delete(ce.maps.fds["programs"], bytes(4))
+        packet = packets.ipv4(udp4(), packets.UDP)
+        assert note(ce.from_lan(packet).reason) is Reason.PROGRAM_MISSING
+
+
+def test_kernel_refused(loaded_ces: LoadedCes) -> None:
+    """The kernel does not grow a segmented packet whose kind of segments it does not know."""
+    ce = loaded_ces.example("map-e")
+    packet = packets.ipv4(packets.udp(HOST, SERVER, 1, 2, bytes(300)), packets.UDP)
+    outcome = ce.from_lan(packet, gso_size=100, gso_segs=3)
+    assert note(outcome.reason) is Reason.KERNEL_REFUSED
+
+
+def test_the_whole_list_was_produced() -> None:
+    """Runs last; on its own it has nothing to say."""
+    if not _produced:
+        pytest.fail("run the whole file: this test looks at what the others saw")
+    missing = [reason.name for reason in Reason if reason not in _produced]
+    assert not missing
+    assert {reason.reason_class for reason in _produced} == set(ReasonClass)
