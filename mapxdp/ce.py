@@ -234,7 +234,8 @@ def _change_network(
         say(f"attached to {plan.link.name}: TC egress and ingress")
         _set_default_route(plan, links, former, undo, say)
         sysctls = _enable_forwarding(undo, say)
-        prepared.pin()
+        prepared.stage()
+        undo.callback(prepared.unstage)
         made = Record(
             name=plan.config.name,
             netns=plan.netns,
@@ -252,6 +253,7 @@ def _change_network(
         )
         made = _with_former(made, former)
         made.save()
+        prepared.commit()
         undo.pop_all()
     _remove_former_address(plan, links, former, say)
     return made

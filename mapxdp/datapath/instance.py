@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mapxdp.contract import Contract
 from mapxdp.datapath import bpffs, libbpf, programs, state, tables
-from mapxdp.datapath.maps import STATE_MAPS, MapSet, pin_over
+from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.errors import StateError
@@ -20,6 +20,7 @@ from mapxdp.model.domain import Domain
 _LOAD_MAPS = ("config", "programs")
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
+_STAGED = "-new"
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,33 @@ class Instance:
     former_upstream: int | None
     former_downstream: int | None
 
-    def pin(self) -> None:
-        """Makes it outlive this process, in place of what was pinned before."""
+    @property
+    def _pins(self) -> dict[str, int]:
+        """Everything that has to outlive this process, by its name."""
+        return {
+            **{name: self.maps.fds[name] for name in (*STATE_MAPS, *_LOAD_MAPS)},
+            _UPSTREAM_PIN: self.programs.upstream.fd,
+            _DOWNSTREAM_PIN: self.programs.downstream.fd,
+        }
+
+    def stage(self) -> None:
+        """Pins everything beside what is pinned there: the part that can fail."""
+        self.unstage()
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.maps.pin((*STATE_MAPS, *_LOAD_MAPS), self.directory)
-        pin_over(self.programs.upstream.fd, self.directory / _UPSTREAM_PIN)
-        pin_over(self.programs.downstream.fd, self.directory / _DOWNSTREAM_PIN)
+        for name, fd in self._pins.items():
+            libbpf.pin(fd, self.directory / f"{name}{_STAGED}")
+
+    def unstage(self) -> None:
+        """Takes back what was staged, and the directory if nothing else is in it."""
+        for name in self._pins:
+            (self.directory / f"{name}{_STAGED}").unlink(missing_ok=True)
+        with suppress(OSError):
+            self.directory.rmdir()
+
+    def commit(self) -> None:
+        """Gives what was staged its place, over what was pinned there before."""
+        for name in self._pins:
+            (self.directory / f"{name}{_STAGED}").rename(self.directory / name)
 
 
 @contextmanager

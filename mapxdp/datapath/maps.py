@@ -75,11 +75,6 @@ class MapSet:
                 f"mapxdp down {directory.name}, then up again (its port mappings are lost)",
             )
 
-    def pin(self, names: Iterable[str], directory: Path) -> None:
-        """Pins maps, each in one step over what was pinned under its name before."""
-        for name in names:
-            pin_over(self.fds[name], directory / name)
-
     def value(self, name: str, index: int = 0) -> bytes:
         """An element of an array."""
         value = libbpf.lookup(self.fds[name], _index(index), self.spec(name).value_size)
@@ -93,11 +88,3 @@ class MapSet:
 
 def _index(index: int) -> bytes:
     return index.to_bytes(4, sys.byteorder)
-
-
-def pin_over(fd: int, path: Path) -> None:
-    """Pins at ``path``, replacing what was pinned there in one step."""
-    temporary = path.with_name(f"{path.name}-new")
-    temporary.unlink(missing_ok=True)
-    libbpf.pin(fd, temporary)
-    temporary.rename(path)

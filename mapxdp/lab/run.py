@@ -53,7 +53,7 @@ def run(
     host.require_root()
     lab = Lab(prefix, mode)
     report = Report(mode)
-    with _built(lab, say, keep) as running:
+    with built(lab, say) as running:
         for check in _all_checks(running, say):
             show(check)
             report.checks.append(check)
@@ -62,11 +62,14 @@ def run(
         for check in checks.counters(running):
             show(check)
             report.checks.append(check)
+        if keep:
+            _keep(lab, say)
     return report
 
 
 @contextmanager
-def _built(lab: Lab, say: Say, keep: bool) -> Iterator[Running]:
+def built(lab: Lab, say: Say) -> Iterator[Running]:
+    """A lab whose CE, BR and server run meanwhile."""
     try:
         topology.build(lab, say)
         with (
@@ -76,8 +79,6 @@ def _built(lab: Lab, say: Say, keep: bool) -> Iterator[Running]:
             say("the BR (software path) and the server run")
             _bring_up(lab, say)
             yield Running(lab, its_relay, its_server)
-            if keep:
-                _keep(lab, say)
     finally:
         clean(lab)
 

@@ -10,6 +10,7 @@ import hashlib
 import multiprocessing
 import signal
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,11 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     content = b""
     peers: set[Peer]
+
+    def server_bind(self) -> None:
+        """Without asking DNS for the name of the address, which takes 5 seconds here."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: the checks end connections with a reset on purpose."""

@@ -1,0 +1,69 @@
+"""The lab for tests: its nodes run, its names are this process's own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mapxdp import netns
+from mapxdp.lab import run
+from mapxdp.lab.checks import Running
+from mapxdp.lab.server import UDP_PORT
+from mapxdp.lab.topology import SERVER_IPV4, Lab
+from mapxdp.model.domain import Mode
+
+
+def prefix() -> str:
+    return f"mxlab{os.getpid()}-"
+
+
+@contextmanager
+def running_lab(mode: str) -> Iterator[Running]:
+    """A lab whose CE is up."""
+    lab = Lab(prefix(), Mode(mode))
+    with run.built(lab, lambda _: None) as running:
+        yield running
+
+
+@dataclass
+class Stream:
+    """One UDP exchange after the other between a client and the server, from one socket."""
+
+    sent: int = 0
+    lost: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def udp_stream(running: Running, node: str = "client1") -> Iterator[Stream]:
+    """Exchanges 20 octets about every 2 ms meanwhile; each has a second to come back."""
+    stream, stop = Stream(), threading.Event()
+    with netns.entered(running.lab.netns(node)):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(1)
+    sock.connect((SERVER_IPV4, UDP_PORT))
+
+    def exchange() -> None:
+        while not stop.is_set():
+            data = stream.sent.to_bytes(20, "big")
+            sock.send(data)
+            try:
+                while sock.recv(64) != data:
+                    pass
+            except TimeoutError:
+                stream.lost.append(stream.sent)
+            stream.sent += 1
+            time.sleep(0.002)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        yield stream
+    finally:
+        stop.set()
+        thread.join()
+        sock.close()

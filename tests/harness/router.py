@@ -1,0 +1,113 @@
+"""A router in a network namespace, its WAN a cable to another: as little as ``up`` needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapxdp import ce, netns
+from mapxdp.datapath import bpffs
+from mapxdp.errors import MapxdpError
+from mapxdp.links import Hook, open_links
+
+GATEWAY = "fe80::1"
+CONFIG = """\
+[ce]
+name = "{name}"
+wan = "wan"
+mode = "map-t"
+end_user_prefix = "2001:db8:12:3400::/56"
+dmr = "2001:db8:ffff::/64"
+
+[[rule]]
+ipv6 = "2001:db8::/40"
+ipv4 = "192.0.2.0/24"
+ea_length = 16
+"""
+
+
+def ip(arguments: str) -> str:
+    """Runs ``ip``; what it printed."""
+    done = subprocess.run(["ip", *arguments.split()], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, f"ip {arguments}: {done.stderr}"
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Router:
+    """The namespaces, and the configuration file of an instance of the same name."""
+
+    name: str
+    isp: str
+    config: Path
+
+    def ip(self, arguments: str) -> str:
+        return ip(f"-n {self.name} {arguments}")
+
+    def write_config(self, text: str = CONFIG) -> None:
+        self.config.write_text(text.format(name=self.name), encoding="utf-8")
+
+    def up(self) -> list[str]:
+        """Brings the CE up; what it said."""
+        said: list[str] = []
+        ce.up(self.config, self.name, said.append)
+        return said
+
+    def state(self) -> dict[str, object]:
+        """Everything that ``up`` may change, to be compared."""
+        with netns.entered(self.name), open_links() as links:
+            wan = links.find("wan")
+            hooks = {hook.name: links.attached(wan, hook) for hook in Hook}
+        directory = bpffs.instance_directory(self.name)
+        pins = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        return {
+            "hooks": hooks,
+            "pins": pins,
+            "addresses": self.ip("-6 -o addr show dev wan scope global"),
+            "routes": self.ip("-4 route show"),
+            "qdiscs": self._tc("qdisc show dev wan"),
+            "forwarding": self.read("/proc/sys/net/ipv4/ip_forward"),
+            "record": (Path("/run/mapxdp") / f"{self.name}.json").exists(),
+        }
+
+    def attached_programs(self) -> list[str]:
+        """The kernel's ids of the attached programs."""
+        filters = self._tc("filter show dev wan ingress") + self._tc("filter show dev wan egress")
+        return re.findall(r" id (\d+) ", filters)
+
+    def read(self, path: str) -> str:
+        with netns.entered(self.name):
+            return Path(path).read_text(encoding="ascii").strip()
+
+    def _tc(self, arguments: str) -> str:
+        command = ["tc", "-n", self.name, *arguments.split()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
+
+
+@contextmanager
+def router(directory: Path, name: str) -> Iterator[Router]:
+    """A router with an IPv6 default route, and no IPv4."""
+    name = f"mx{os.getpid()}{name}"
+    made = Router(name, f"{name}-isp", directory / "ce.toml")
+    made.write_config()
+    try:
+        for namespace in (made.name, made.isp):
+            ip(f"netns add {namespace}")
+            with netns.entered(namespace):
+                Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
+        made.ip(f"link add wan type veth peer name cpe netns {made.isp}")
+        made.ip("link set wan up")
+        ip(f"-n {made.isp} link set cpe up")
+        ip(f"-n {made.isp} addr add {GATEWAY}/64 dev cpe nodad")
+        made.ip(f"-6 route add default via {GATEWAY} dev wan")
+        yield made
+    finally:
+        with suppress(MapxdpError):
+            ce.down(made.name, lambda _: None)
+        for namespace in (made.name, made.isp):
+            subprocess.run(["ip", "netns", "del", namespace], capture_output=True, timeout=30)

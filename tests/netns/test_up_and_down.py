@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""``up`` leaves a running CE, ``down`` leaves nothing, and a failure half-way leaves nothing new."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.router import CONFIG, GATEWAY, Router
+from mapxdp import bpf_source, ce, cli, health, netns, record
+from mapxdp.datapath.instance import Instance
+from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
+from mapxdp.links import Links
+from mapxdp.record import Record
+
+MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
+
+
+def test_up_then_down(cpe: Router) -> None:
+    before = cpe.state()
+    said = cpe.up()
+
+    running = cpe.state()
+    assert running["hooks"] == {"INGRESS": cpe.name, "EGRESS": cpe.name}
+    assert f"{MAP_ADDRESS}/128" in str(running["addresses"])
+    assert f"default via inet6 {GATEWAY} dev wan" in str(running["routes"])
+    assert "mtu 1480" in str(running["routes"])
+    assert running["forwarding"] == "1"
+    assert any("forwarding" in line for line in said)
+    now = record.load(cpe.name)
+    assert now is not None
+    assert [entry.problem for entry in health.check(now)] == [None] * len(health.check(now))
+
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.state() == before
+
+
+def test_the_map_address_is_never_a_source(cpe: Router) -> None:
+    """The router's own IPv6 keeps its own address."""
+    cpe.ip("-6 addr add 2001:db8:77::7/64 dev wan nodad")
+    cpe.up()
+    assert "src 2001:db8:77::7" in cpe.ip("-6 route get 2001:db8:99::1")
+
+
+def test_mtu_of_the_wan_sets_the_route(cpe: Router) -> None:
+    cpe.ip("link set wan mtu 1492")
+    cpe.up()
+    assert "mtu 1472" in str(cpe.state()["routes"])
+
+
+def test_point_to_point_wan_needs_no_gateway(cpe: Router) -> None:
+    cpe.ip("tuntap add ppp0 mode tun")
+    cpe.ip("link set ppp0 up")
+    cpe.write_config(CONFIG.replace('wan = "wan"', 'wan = "ppp0"'))
+    cpe.up()
+    assert "default dev ppp0" in cpe.ip("-4 route show")
+
+
+def test_what_was_there_stays(cpe: Router) -> None:
+    """An address, a clsact qdisc and forwarding that ``up`` found are not taken away."""
+    cpe.ip(f"-6 addr add {MAP_ADDRESS}/128 dev wan nodad")
+    cpe._tc("qdisc add dev wan clsact")
+    with netns.entered(cpe.name):
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    before = cpe.state()
+    cpe.up()
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.state() == before
+
+
+def test_down_after_the_interface_is_gone(cpe: Router) -> None:
+    cpe.up()
+    cpe.ip("link del wan")
+    said: list[str] = []
+    ce.down(cpe.name, said.append)
+    assert "wan is gone: nothing to detach" in said
+    assert record.load(cpe.name) is None
+
+
+def _fail(*_: Any, **__: Any) -> None:
+    raise OSError(5, "made to fail")
+
+
+STEPS: dict[str, tuple[type, str]] = {
+    "add the address": (Links, "add_ipv6_address"),
+    "attach": (Links, "attach"),
+    "set the route": (Links, "replace_ipv4_default_route"),
+    "pin": (Instance, "stage"),
+    "save the record": (Record, "save"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_failure_half_way_is_undone(
+    step: str, cpe: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cpe.state()
+    owner, method = STEPS[step]
+    monkeypatch.setattr(owner, method, _fail)
+    with pytest.raises(OSError, match="made to fail"):
+        cpe.up()
+    monkeypatch.undo()
+    assert cpe.state() == before
+    cpe.up()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_failed_upgrade_leaves_what_runs(
+    step: str, cpe: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpe.up()
+    before, programs = cpe.state(), cpe.attached_programs()
+    owner, method = STEPS[step]
+    original, calls = getattr(owner, method), []
+
+    def fail_first(*arguments: Any) -> Any:
+        """Only the step itself fails, not the undoing that calls it again."""
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(5, "made to fail")
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, method, fail_first)
+    with pytest.raises(OSError, match="made to fail"):
+        cpe.up()
+    monkeypatch.undo()
+    assert cpe.state() == before
+    assert cpe.attached_programs() == programs
+
+
+def test_failure_of_the_second_attachment(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cpe.state()
+    attach = Links.attach
+    attached = []
+
+    def fail_second(self: Links, *arguments: Any) -> None:
+        if attached:
+            raise OSError(5, "made to fail")
+        attached.append(arguments)
+        attach(self, *arguments)
+
+    monkeypatch.setattr(Links, "attach", fail_second)
+    with pytest.raises(OSError, match="made to fail"):
+        cpe.up()
+    monkeypatch.undo()
+    assert cpe.state() == before
+
+
+def no_interface(cpe: Router) -> None:
+    cpe.ip("link del wan")
+
+
+def no_gateway(cpe: Router) -> None:
+    cpe.ip("-6 route del default")
+
+
+def small_mtu(cpe: Router) -> None:
+    cpe.ip("link set wan mtu 1279")
+
+
+def larger_mtu_configured(cpe: Router) -> None:
+    cpe.write_config(CONFIG + "[mtu]\nwan = 1501\n")
+
+
+def ingress_qdisc(cpe: Router) -> None:
+    cpe._tc("qdisc add dev wan ingress")
+
+
+def other_default_route(cpe: Router) -> None:
+    cpe.ip("addr add 10.9.9.2/24 dev wan")
+    cpe.ip("route add default via 10.9.9.1 dev wan")
+
+
+def prefix_without_rule(cpe: Router) -> None:
+    cpe.write_config(CONFIG.replace("2001:db8:12:3400::/56", "2001:db9:12:3400::/56"))
+
+
+def xdp_asked_for(cpe: Router) -> None:
+    cpe.write_config(CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "xdp"'))
+
+
+def netfilter_asked_for(cpe: Router) -> None:
+    cpe.write_config(CONFIG + '[napt44]\nmode = "netfilter"\n')
+
+
+def mesh_asked_for(cpe: Router) -> None:
+    cpe.write_config(CONFIG + "forwarding = true\n")
+
+
+def prefix_translated(cpe: Router) -> None:
+    text = CONFIG.replace("ea_length = 16", "ea_length = 4")
+    cpe.write_config(text + '[napt44]\nmode = "none"\n')
+
+
+ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
+    no_interface: (HostError, "no interface wan here"),
+    no_gateway: (HostError, "no IPv6 default route through wan"),
+    small_mtu: (HostError, "the MTU of wan is 1279"),
+    larger_mtu_configured: (HostError, "mtu.wan = 1501 is more than the 1500 of wan"),
+    ingress_qdisc: (HostError, "wan has an ingress qdisc"),
+    other_default_route: (StateError, "there is an IPv4 default route via 10.9.9.1 on wan"),
+    prefix_without_rule: (InvalidValue, "it matches no rule"),
+    xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
+    netfilter_asked_for: (InvalidValue, "NAPT44 by netfilter is not part of this version"),
+    mesh_asked_for: (InvalidValue, "forwarding rules .mesh. are not part of this version"),
+    prefix_translated: (InvalidValue, "MAP-T of a whole IPv4 prefix"),
+}
+
+
+@pytest.mark.parametrize("cause", ERRORS, ids=lambda cause: cause.__name__)
+def test_errors_say_why_and_change_nothing(cause: Callable[[Router], None], cpe: Router) -> None:
+    kind, words = ERRORS[cause]
+    cause(cpe)
+    before = cpe.state() if cause is not no_interface else None
+    with pytest.raises(kind, match=words) as raised:
+        cpe.up()
+    assert raised.value.remedy
+    if before is not None:
+        assert cpe.state() == before
+
+
+def test_another_instance_on_the_wan(cpe: Router, tmp_path: Path) -> None:
+    cpe.up()
+    before = cpe.state()
+    other = tmp_path / "other.toml"
+    other.write_text(CONFIG.format(name=f"{cpe.name}x"), encoding="utf-8")
+    with pytest.raises(StateError, match=f"instance {cpe.name} runs on wan already"):
+        ce.up(other, cpe.name, lambda _: None)
+    assert cpe.state() == before
+
+
+def test_the_same_instance_elsewhere(cpe: Router) -> None:
+    cpe.up()
+    cpe.ip("link add other type veth peer name peer")
+    cpe.write_config(CONFIG.replace('wan = "wan"', 'wan = "other"'))
+    with pytest.raises(StateError, match="runs on wan in network namespace"):
+        cpe.up()
+
+
+def test_unknown_namespace(cpe: Router) -> None:
+    with pytest.raises(HostError, match="network namespace nowhere cannot be entered"):
+        ce.up(cpe.config, "nowhere", lambda _: None)
+
+
+def test_not_root(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(HostError, match="by root only"):
+        cpe.up()
+
+
+def test_kernel_too_old(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Old:
+        release = "5.10.0-30-amd64"
+
+    monkeypatch.setattr("os.uname", lambda: Old)
+    with pytest.raises(HostError, match=r"kernel 5\.10\.0-30-amd64 is too old"):
+        cpe.up()
+
+
+def test_bcc_missing(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bcc", None)
+    before = cpe.state()
+    with pytest.raises(HostError, match="apt install python3-bpfcc"):
+        cpe.up()
+    assert cpe.state() == before
+
+
+def test_verifier_refuses(cpe: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that reads beyond the packet is refused, in the kernel's words."""
+    broken = tmp_path / "bpf"
+    shutil.copytree(bpf_source.bpf_directory(), broken)
+    source = broken / "mapt.bpf.c"
+    text = source.read_text(encoding="utf-8")
+    entry = "PROGRAM int mapt_64(struct __sk_buff *skb)\n{\n"
+    assert entry in text
+    reading = "\tif (*(volatile const __u8 *)(tc_data(skb) + 9000))\n\t\treturn 0;\n"
+    declarations, _, body = text.partition(entry)
+    first, _, rest = body.partition("\n\n")
+    source.write_text(f"{declarations}{entry}{first}\n\n{reading}{rest}", encoding="utf-8")
+    monkeypatch.setattr(bpf_source, "bpf_directory", lambda: broken)
+    before = cpe.state()
+    with pytest.raises(HostError, match="refused BPF program mapt_64.*invalid access to packet"):
+        cpe.up()
+    assert cpe.state() == before
+
+
+def test_inside_ip_netns_exec(cpe: Router) -> None:
+    """There /sys/fs/bpf is another one, that vanishes: say so, and what to do."""
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        ["ip", "netns", "exec", cpe.name, sys.executable, "-m", "mapxdp", "up", "-c", cpe.config],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == HostError.exit_code
+    assert f"run mapxdp outside of it, with --netns {cpe.name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_errors_of_the_command_line_are_one_line(
+    cpe: Router, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_gateway(cpe)
+    code = cli.main(["up", "-c", str(cpe.config), "--netns", cpe.name])
+    assert code == HostError.exit_code
+    said = capsys.readouterr().err
+    assert said.startswith("mapxdp: no IPv6 default route through wan")
+    assert "→" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_down_of_nothing(bpf: None) -> None:
+    with pytest.raises(StateError, match="nothing-of-this-name is not running"):
+        ce.down("nothing-of-this-name", lambda _: None)
