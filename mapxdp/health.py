@@ -10,6 +10,7 @@ from mapxdp import host, netns
 from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, Links, open_links
 from mapxdp.record import Record
+from mapxdp.software import daemon
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ def check(running: Record) -> list[Health]:
     try:
         with netns.entered(running.netns), open_links() as links:
             link = links.find(running.wan)
+            own = _process if running.process is not None else _programs
             return [
-                *_hooks(links, link, running, again),
-                _address(links, link, running, again),
+                *own(links, link, running, again),
                 _route(links, running, again),
                 _gateway(links, link, running, again),
                 _mtu(link, running, again),
@@ -38,24 +39,32 @@ def check(running: Record) -> list[Health]:
         return [Health(f"WAN interface {running.wan}", error.problem)]
 
 
-def _hooks(links: Links, link: Link, running: Record, again: str) -> list[Health]:
+def _programs(links: Links, link: Link, running: Record, again: str) -> list[Health]:
+    """What the BPF datapath needs: both programs, and the MAP address on the WAN."""
+
     def attached(hook: Hook) -> Health:
         what = f"TC {hook.name.lower()} of {link.name}"
         owner = links.attached(link, hook)
         return Health(what, None if owner == running.name else f"not attached; {again}")
 
-    return [attached(hook) for hook in Hook]
-
-
-def _address(links: Links, link: Link, running: Record, again: str) -> Health:
     address = IPv6Interface(f"{running.map_address}/128")
     there = links.has_ipv6_address(link, address)
-    return Health(f"MAP address on {link.name}", None if there else f"missing; {again}")
+    return [
+        *(attached(hook) for hook in Hook),
+        Health(f"MAP address on {link.name}", None if there else f"missing; {again}"),
+    ]
+
+
+def _process(_: Links, __: Link, running: Record, again: str) -> list[Health]:
+    """What the software datapath needs: its process."""
+    alive = running.process is not None and daemon.is_running(running.process)
+    what = f"process {running.process} behind {running.tun}"
+    return [Health(what, None if alive else f"has ended; {again}")]
 
 
 def _route(links: Links, running: Record, again: str) -> Health:
     ours = [route for route in links.ipv4_default_routes() if route.metric == 0]
-    there = any(route.interface == running.wan for route in ours)
+    there = any(route.interface == (running.tun or running.wan) for route in ours)
     return Health("IPv4 default route", None if there else f"missing; {again}")
 
 

@@ -12,6 +12,7 @@ from mapxdp.errors import HostError
 #: 64-bit compare-and-swap in BPF came with 5.12; this is the first long-term kernel after it.
 OLDEST_KERNEL = (5, 15)
 IPV4_FORWARDING = "net/ipv4/ip_forward"
+IPV6_FORWARDING = "net/ipv6/conf/all/forwarding"
 _SYSCTLS = Path("/proc/sys")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Address, IPv6Interface
+from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 from mapxdp.errors import HostError
@@ -27,6 +27,7 @@ _IFF_POINTOPOINT = 0x10
 _IFF_NOARP = 0x80
 _IFA_F_NODAD = 0x02
 _FOREVER = 0xFFFFFFFF
+_NTF_PROXY = 0x08
 _ETH_P_ALL = 0x0003
 #: Behind most filters of others, which then see packets before they leave and after they came.
 _FILTER_PRIORITY = 49152
@@ -197,6 +198,33 @@ class Links:
                 address=str(address.ip),
                 prefixlen=address.network.prefixlen,
             )
+
+    def set_up(self, link: Link) -> None:
+        """Makes the interface carry packets."""
+        self._request("link", "set", index=link.index, state="up")
+
+    def replace_ipv6_route(self, link: Link, destination: IPv6Network) -> None:
+        """A route to ``destination`` straight into the link, in place of a former one."""
+        self._request(
+            "route", "replace", family=socket.AF_INET6, dst=str(destination), oif=link.index
+        )
+
+    def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
+        """Answers neighbours that look for ``address``; False if that was so already."""
+        try:
+            self._request(
+                "neigh", "add", dst=str(address), ifindex=link.index, flags=_NTF_PROXY, state=0
+            )
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            return False
+        return True
+
+    def delete_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
+        """Stops answering for ``address``."""
+        with _ignoring(errno.ENOENT, errno.ENODEV):
+            self._request("neigh", "del", dst=str(address), ifindex=link.index, flags=_NTF_PROXY)
 
     def add_clsact(self, link: Link) -> bool:
         """Makes room for TC filters; False if there was.

@@ -17,7 +17,10 @@ DIRECTORY = Path("/run/mapxdp")
 
 @dataclass(frozen=True)
 class Record:
-    """One running instance. What was there before ``up`` is not in ``added_…``."""
+    """One running instance. What was there before ``up`` is not in ``added_…``.
+
+    ``tun`` and ``process`` are those of the software datapath.
+    """
 
     name: str
     netns: str | None
@@ -30,9 +33,15 @@ class Record:
     ipv4_mtu: int
     added_address: bool = False
     added_clsact: bool = False
-    added_route: bool = False
+    added_proxy: bool = False
     former_sysctls: dict[str, str] = field(default_factory=dict)
+    tun: str | None = None
     process: int | None = None
+
+    @property
+    def datapath(self) -> str:
+        """What moves the packets: ``tc`` or ``software``."""
+        return "tc" if self.process is None else "software"
 
     def save(self) -> None:
         """Writes the record, in one step over a former one."""

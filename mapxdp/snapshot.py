@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,11 +14,12 @@ from mapxdp import record
 from mapxdp.config import Config
 from mapxdp.datapath import instance, state
 from mapxdp.datapath.maps import MapSet
-from mapxdp.datapath.state import Count, Counters, Mapping
 from mapxdp.errors import StateError
 from mapxdp.model.timeouts import Protocol
+from mapxdp.observed import Count, Counters, Mapping
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.record import Record
+from mapxdp.software import daemon
 
 
 @dataclass(frozen=True)
@@ -97,36 +98,47 @@ def rates(before: Snapshot, after: Snapshot) -> Rates:
     return Rates(*up, *down, created)
 
 
-class Watched:
-    """A running instance whose snapshots can be taken again and again."""
-
-    def __init__(self, running: Record, maps: MapSet) -> None:
-        self._record = running
-        self._config = configuration.parse(running.config_text, running.config_path)
-        self._maps = maps
-
-    def take(self) -> Snapshot:
-        """The state now."""
-        created_ns = self._maps.contract["instance"].unpack(self._maps.value("instance"))
-        uptime_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - created_ns["created_ns"]
-        return Snapshot(
-            taken_ns=time.monotonic_ns(),
-            record=self._record,
-            config=self._config,
-            uptime=uptime_ns / 1e9,
-            counters=state.read_counters(self._maps),
-            mappings=tuple(state.read_mappings(self._maps)),
-        )
+Take = Callable[[], Snapshot]
 
 
 @contextmanager
-def watching(name: str | None) -> Iterator[Watched]:
-    """Opens the running instance ``name``, or the only one; StateError if that is not clear."""
+def watching(name: str | None) -> Iterator[Take]:
+    """Opens the running instance ``name``, or the only one: a function that takes snapshots.
+
+    StateError if it is not clear which instance is meant.
+    """
     running = record.load(only_or_named(name))
     assert running is not None  # by only_or_named
-    domain = configuration.parse(running.config_text, running.config_path).domain
-    with instance.opened(running.name, domain) as maps:
-        yield Watched(running, maps)
+    config = configuration.parse(running.config_text, running.config_path)
+    if running.process is not None:
+        yield lambda: _of_process(running, config)
+        return
+    with instance.opened(running.name, config.domain) as maps:
+        yield lambda: _of_maps(running, config, maps)
+
+
+def _of_maps(running: Record, config: Config, maps: MapSet) -> Snapshot:
+    created = maps.contract["instance"].unpack(maps.value("instance"))["created_ns"]
+    return Snapshot(
+        taken_ns=time.monotonic_ns(),
+        record=running,
+        config=config,
+        uptime=(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - created) / 1e9,
+        counters=state.read_counters(maps),
+        mappings=tuple(state.read_mappings(maps)),
+    )
+
+
+def _of_process(running: Record, config: Config) -> Snapshot:
+    written = daemon.read_state(running.name)
+    return Snapshot(
+        taken_ns=time.monotonic_ns(),
+        record=running,
+        config=config,
+        uptime=time.time() - written.started,
+        counters=written.counters,
+        mappings=written.mappings,
+    )
 
 
 def only_or_named(name: str | None) -> str:

@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from mapxdp.commands.top import draw
+from mapxdp.config import DatapathKind
 from mapxdp.errors import InvalidValue
 from mapxdp.lab import run as lab
 from mapxdp.lab.checks import Check
+from mapxdp.lab.topology import Lab
 from mapxdp.model.domain import Mode
 
 _MODES = (Mode.MAP_T, Mode.MAP_E)
@@ -30,6 +32,12 @@ def register(subparsers: Any) -> None:
         "exit code is 0 if every check passed.",
     )
     parser.add_argument("--mode", choices=[mode.value for mode in _MODES], help="default: both")
+    parser.add_argument(
+        "--datapath",
+        choices=[kind.value for kind in (DatapathKind.AUTO, DatapathKind.SOFTWARE)],
+        default=DatapathKind.AUTO.value,
+        help="of the CE (default: auto, which is BPF)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave it running until Enter")
     parser.add_argument("--json", action="store_true", help="the checks as one JSON object")
     parser.add_argument("--prefix", default="mapxdp-", help="of the namespaces' names")
@@ -61,8 +69,7 @@ def _run_mode(mode: Mode, arguments: argparse.Namespace, console: Console) -> la
         console.print(f"  {mark} {check.name}: {escape(check.evidence)}", soft_wrap=True)
 
     report = lab.run(
-        mode,
-        prefix=arguments.prefix,
+        Lab(arguments.prefix, mode, DatapathKind(arguments.datapath)),
         say=lambda text: console.print(f"• {text}", markup=False, soft_wrap=True),
         show=show,
         console=None if arguments.json else console,

@@ -28,8 +28,8 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    with snapshot.watching(arguments.name) as watched:
-        now = watched.take()
+    with snapshot.watching(arguments.name) as take:
+        now = take()
     found = health.check(now.record)
     if arguments.json:
         print(json.dumps(status.to_json(now, found), indent=2))

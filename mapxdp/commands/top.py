@@ -34,15 +34,15 @@ def register(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     console = Console(record=arguments.svg is not None)
-    with snapshot.watching(arguments.name) as watched:
+    with snapshot.watching(arguments.name) as take:
         if arguments.json:
-            frame = live.one_frame(watched)
+            frame = live.one_frame(take)
             print(json.dumps(top.to_json(frame), indent=2))
         elif arguments.once or not console.is_terminal:
-            frame = live.one_frame(watched)
+            frame = live.one_frame(take)
             console.print(frame)
         else:
-            frame = live.run(watched, console)
+            frame = live.run(take, console)
     if arguments.svg is not None:
         draw(frame, arguments.svg)
 

@@ -9,7 +9,6 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -20,45 +19,10 @@ from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings
 from mapxdp.model.domain import Domain
 from mapxdp.model.port_set import PortParameters, PortSet
 from mapxdp.model.timeouts import Protocol
+from mapxdp.observed import Count, Counters, Mapping
 from mapxdp.reasons import Reason
 
 _OWNER_STATE_SHIFT = 48
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Packets (pieces of a segmented one counted each) and bytes of IP."""
-
-    packets: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What happened so far, by reason, in each direction; reasons that never did are left out."""
-
-    upstream: dict[Reason, Count]
-    downstream: dict[Reason, Count]
-
-
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """One port in use. Ages are in ticks of a second or a little more."""
-
-    protocol: Protocol
-    host: IPv4Address
-    host_port: int
-    port: int
-    peer: IPv4Address
-    peer_port: int
-    flags: int
-    idle: int
-    timeout: int
-
-    @property
-    def is_live(self) -> bool:
-        """False once it has expired and waits to be taken over."""
-        return self.idle <= self.timeout
 
 
 def initialise(maps: MapSet, domain: Domain) -> None:
@@ -173,7 +137,6 @@ def _mapping(
         port=port,
         peer=_ipv4_in_word(slot["peer"]),
         peer_port=slot["peer"] >> 32 & 0xFFFF,
-        flags=slot["flags"],
         idle=max(0, now - last),
         timeout=timeout,
     )

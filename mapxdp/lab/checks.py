@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from mapxdp import netns
-from mapxdp.datapath import instance, state
-from mapxdp.datapath.state import Count
+from mapxdp import netns, snapshot
 from mapxdp.lab import clients
 from mapxdp.lab.relay import Relay
 from mapxdp.lab.server import BLOB_SIZE, Server, blob
 from mapxdp.lab.topology import SERVER_IPV4, SERVER_IPV6, Lab
+from mapxdp.observed import Count
 from mapxdp.reasons import Reason, ReasonClass
 
 _DNS_SIZED = 512
@@ -191,8 +190,8 @@ def _counters(running: Running) -> _Result:
 
 
 def _compare_counters(running: Running) -> _Result:
-    with instance.opened(running.lab.instance, running.lab.domain) as maps:
-        counted = state.read_counters(maps)
+    with snapshot.watching(running.lab.instance) as take:
+        counted = take().counters
     relayed = running.relay.counts()
     sent = counted.upstream.get(Reason.TRANSLATED, Count()).packets
     received = sum(

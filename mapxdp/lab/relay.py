@@ -54,7 +54,7 @@ def _serve(settings: BrSettings, namespace: str, connection: Connection) -> None
     """The process: packets from the TUN device, questions from the lab."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with netns.entered(namespace):
-        fd = open_tun(BR_TUN)
+        tun = open_tun(BR_TUN)
     relay = BorderRelay(settings)
 
     def handle(packet: bytes) -> list[bytes]:
@@ -72,5 +72,5 @@ def _serve(settings: BrSettings, namespace: str, connection: Connection) -> None
         return False
 
     connection.send("ready")
-    pump(fd, handle, answer_questions)
-    os.close(fd)
+    pump(tun.fd, handle, answer_questions)
+    os.close(tun.fd)

@@ -41,18 +41,19 @@ class Report:
 
 
 def run(
-    mode: Mode,
+    lab: Lab,
     *,
-    prefix: str,
     say: Say,
     show: Callable[[Check], None],
     console: Console | None,
     keep: bool = False,
 ) -> Report:
-    """One lab in one mode. ``console`` None leaves the live view out; ``keep`` leaves all be."""
+    """One lab from beginning to end.
+
+    ``console`` None leaves the live view out; ``keep`` waits for Enter before the end.
+    """
     host.require_root()
-    lab = Lab(prefix, mode)
-    report = Report(mode)
+    report = Report(lab.mode)
     with built(lab, say) as running:
         for check in _all_checks(running, say):
             show(check)
@@ -121,8 +122,8 @@ def _show_live(running: Running, console: Console) -> Top:
     busy = threading.Thread(target=_keep_busy, args=(running.lab, stop), daemon=True)
     busy.start()
     try:
-        with snapshot.watching(running.lab.instance) as watched:
-            return live.run(watched, console, seconds=LIVE_SECONDS)
+        with snapshot.watching(running.lab.instance) as take:
+            return live.run(take, console, seconds=LIVE_SECONDS)
     finally:
         stop.set()
         busy.join(clients.TIMEOUT)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp import host, netns
-from mapxdp.config import Config
+from mapxdp.config import DatapathKind
 from mapxdp.errors import HostError
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.rule import MappingRule
@@ -46,6 +46,7 @@ class Lab:
 
     prefix: str
     mode: Mode
+    datapath: DatapathKind = DatapathKind.AUTO
 
     def netns(self, node: str) -> str:
         """The network namespace of a node."""
@@ -86,6 +87,7 @@ name = "{self.instance}"
 wan = "{WAN}"
 lan = ["{BRIDGE}"]
 mode = "{self.mode}"
+datapath = "{self.datapath}"
 end_user_prefix = "{END_USER_PREFIX}"
 {far_end}
 
@@ -213,8 +215,3 @@ def set_offloads(lab: Lab, node: str, interface: str, on: bool) -> None:
         ["ip", "netns", "exec", lab.netns(node), "ethtool", "-K", interface]
         + [word for feature in ("tx", "tso", "gso", "gro") for word in (feature, state)]
     )
-
-
-def config_of(lab: Lab, parse: Callable[[str, str], Config]) -> Config:
-    """The CE's configuration, checked."""
-    return parse(lab.config_text(), "lab")

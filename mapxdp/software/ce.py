@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -61,6 +62,12 @@ class CustomerEdge:
         self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.timeouts)
         self._map_address = domain.map_address.packed
         self._ipv4 = domain.ipv4.network_address.packed
+        self._clamped = {"upstream": 0, "downstream": 0}
+
+    def events(self, direction: str) -> Counter[Reason]:
+        """What happened beside the verdicts, ``upstream`` or ``downstream``."""
+        events = Counter({Reason.MSS_CLAMPED: self._clamped[direction]})
+        return events + self.napt44.events if direction == "upstream" else +events
 
     def from_lan(self, packet: bytes) -> Outcome:
         """An IPv4 packet on its way out: the IPv6 packet that leaves, or why none does."""
@@ -84,13 +91,18 @@ class CustomerEdge:
         if 20 + len(ipv4.payload) > self._settings.ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
         source, port = self._public_source(ipv4, transport)
-        transport = transport.with_source_port(port).with_mss_at_most(self._settings.mss)
+        transport = self._with_mss_clamped(transport.with_source_port(port), "upstream")
         if self._domain.dmr is not None:
             far_end = rfc6052.embed(self._domain.dmr, destination).packed
             return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, far_end)
         assert self._domain.br is not None  # by Domain
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
+
+    def _with_mss_clamped(self, transport: Transport, direction: str) -> Transport:
+        clamped = transport.with_mss_at_most(self._settings.mss)
+        self._clamped[direction] += clamped != transport
+        return clamped
 
     def _public_source(self, ipv4: Ipv4, transport: Transport) -> Endpoint:
         endpoint = Endpoint(ipv4.source, transport.source_port)
@@ -118,8 +130,7 @@ class CustomerEdge:
         rfc7915.refuse_udp_without_checksum(transport)
         remote = rfc6052.extract(dmr.prefixlen, IPv6Address(source)).packed
         host = self._lan_destination(self._ipv4, transport, remote)
-        transport = transport.with_destination_port(host.port)
-        transport = transport.with_mss_at_most(self._settings.mss)
+        transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         identification = random.getrandbits(16)
         return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address, identification)
 
@@ -143,8 +154,7 @@ class CustomerEdge:
         tos = encapsulation.decapsulated_tos(ipv4.tos, outer.traffic_class)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         host = self._lan_destination(ipv4.destination, transport, ipv4.source)
-        transport = transport.with_destination_port(host.port)
-        transport = transport.with_mss_at_most(self._settings.mss)
+        transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         return encapsulation.renumbered(ipv4, transport, ipv4.source, host.address, tos).as_it_is()
 
     def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:

@@ -8,12 +8,15 @@ the clock. The choice is a parameter, so that a test can make it as the datapath
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from mapxdp.model.port_set import PortSet
 from mapxdp.model.timeouts import MappingFacts, Protocol
+from mapxdp.observed import Mapping
 from mapxdp.reasons import Reason
 from mapxdp.software.transport import TcpFlags
 from mapxdp.software.verdict import Refused
@@ -80,6 +83,8 @@ class Napt44:
         self._timeout = timeout
         self._by_port: dict[Protocol, dict[int, _Mapping]] = {p: {} for p in Protocol}
         self._by_endpoint: dict[Protocol, dict[Endpoint, _Mapping]] = {p: {} for p in Protocol}
+        #: Mappings created, revived by their owner, and taken over after they expired.
+        self.events: Counter[Reason] = Counter()
 
     def from_lan(
         self, protocol: Protocol, endpoint: Endpoint, peer: Endpoint, flags: TcpFlags
@@ -92,6 +97,7 @@ class Napt44:
             mapping = self._create(protocol, endpoint, peer, flags)
         elif self._idle(mapping) > self._lifetime(protocol, mapping):
             self._begin(protocol, mapping.port, endpoint, peer, flags)
+            self.events[Reason.MAPPING_REVIVED] += 1
         else:
             self._note_from_lan(mapping, peer, flags)
         return mapping.port
@@ -105,6 +111,21 @@ class Napt44:
             raise Refused(Reason.MAPPING_EXPIRED)
         self._note_from_wan(mapping, peer, flags)
         return mapping.endpoint
+
+    def mappings(self) -> Iterator[Mapping]:
+        """The ports in use, expired ones that nobody took over yet included."""
+        for protocol, by_port in self._by_port.items():
+            for mapping in by_port.values():
+                yield Mapping(
+                    protocol=protocol,
+                    host=IPv4Address(mapping.endpoint.address),
+                    host_port=mapping.endpoint.port,
+                    port=mapping.port,
+                    peer=IPv4Address(mapping.peer.address),
+                    peer_port=mapping.peer.port,
+                    idle=self._idle(mapping),
+                    timeout=self._lifetime(protocol, mapping),
+                )
 
     def candidates(self, protocol: Protocol, endpoint: Endpoint) -> Sequence[int]:
         """The ports a new mapping of ``endpoint`` may get now."""
@@ -129,6 +150,8 @@ class Napt44:
         previous = self._by_port[protocol].get(port)
         if previous is not None:
             del self._by_endpoint[protocol][previous.endpoint]
+            self.events[Reason.MAPPING_RECLAIMED] += 1
+        self.events[Reason.MAPPING_CREATED] += 1
         return self._begin(protocol, port, endpoint, peer, flags)
 
     def _begin(

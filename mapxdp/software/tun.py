@@ -9,6 +9,7 @@ import select
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from mapxdp.errors import HostError
 
@@ -18,10 +19,18 @@ _IFF_NO_PI = 0x1000
 _LARGEST_PACKET = 65535
 
 
-def open_tun(name: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Tun:
+    """An open TUN device: ``fd`` gives and takes one IP packet at a time."""
+
+    name: str
+    fd: int
+
+
+def open_tun(name: str) -> Tun:
     """Attaches to the TUN device ``name`` of this network namespace, made if need be.
 
-    The file descriptor gives and takes one IP packet at a time.
+    ``name`` may end in ``%d``: the kernel then chooses a number.
     """
     try:
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -32,14 +41,14 @@ def open_tun(name: str) -> int:
         ) from error
     request = struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI)
     try:
-        fcntl.ioctl(fd, _TUNSETIFF, request)
+        answer = fcntl.ioctl(fd, _TUNSETIFF, request)
     except OSError as error:
         os.close(fd)
         raise HostError(
             f"TUN device {name} cannot be used: {error.strerror}",
             "is another process attached to it? Choose another name, or end that process",
         ) from error
-    return fd
+    return Tun(answer[:16].rstrip(b"\0").decode(), fd)
 
 
 def pump(fd: int, handle: Callable[[bytes], Iterable[bytes]], stop: Callable[[], bool]) -> None:

@@ -14,32 +14,32 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
-from mapxdp.snapshot import Watched
+from mapxdp.snapshot import Take
 from mapxdp.views.top import Top
 
 INTERVAL = 1.0
 
 
-def one_frame(watched: Watched, interval: float = INTERVAL) -> Top:
+def one_frame(take: Take, interval: float = INTERVAL) -> Top:
     """A frame whose rates are those of the next ``interval`` seconds."""
-    top = Top(watched.take())
+    top = Top(take())
     time.sleep(interval)
-    top.add(watched.take())
+    top.add(take())
     return top
 
 
 def run(
-    watched: Watched, console: Console, seconds: float | None = None, interval: float = INTERVAL
+    take: Take, console: Console, seconds: float | None = None, interval: float = INTERVAL
 ) -> Top:
     """Shows the view until q is pressed, or for some seconds; the last frame."""
-    top = Top(watched.take())
+    top = Top(take())
     deadline = None if seconds is None else time.monotonic() + seconds
     with (
         _key_pressed() as quit_pressed,
         Live(top, console=console, screen=True, auto_refresh=False) as live,
     ):
         while not quit_pressed(interval):
-            top.add(watched.take())
+            top.add(take())
             live.update(top, refresh=True)
             if deadline is not None and time.monotonic() >= deadline:
                 break

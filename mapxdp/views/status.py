@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mapxdp.datapath.state import Count
 from mapxdp.health import Health
 from mapxdp.model.timeouts import Protocol
+from mapxdp.observed import Count
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.snapshot import Snapshot
 from mapxdp.views.formats import duration, quantity
@@ -37,7 +37,7 @@ def _facts(snapshot: Snapshot) -> Table:
     where = f"{running.wan}, network namespace {running.netns}" if running.netns else running.wan
     table.add_row("instance", f"{running.name} ({domain.mode}) on {where}")
     table.add_row("configuration", running.config_path)
-    table.add_row("datapath", f"TC, up {duration(snapshot.uptime)}")
+    table.add_row("datapath", f"{running.datapath}, up {duration(snapshot.uptime)}")
     psid = "" if domain.psid is None else f", PSID {domain.psid}"
     table.add_row("IPv4", f"{domain.ipv4_address or domain.ipv4}{psid}")
     table.add_row("MAP address", str(domain.map_address))
@@ -100,7 +100,7 @@ def to_json(snapshot: Snapshot, health: list[Health]) -> dict[str, Any]:
         "wan": running.wan,
         "netns": running.netns,
         "config": running.config_path,
-        "datapath": "tc",
+        "datapath": running.datapath,
         "uptime_seconds": round(snapshot.uptime, 1),
         "ipv4_address": None if domain.ipv4_address is None else str(domain.ipv4_address),
         "ipv4_prefix": str(domain.ipv4),

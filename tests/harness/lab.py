@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mapxdp import netns
+from mapxdp.config import DatapathKind
 from mapxdp.lab import run
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
@@ -23,9 +24,9 @@ def prefix() -> str:
 
 
 @contextmanager
-def running_lab(mode: str) -> Iterator[Running]:
+def running_lab(mode: str, datapath: str = "auto") -> Iterator[Running]:
     """A lab whose CE is up."""
-    lab = Lab(prefix(), Mode(mode))
+    lab = Lab(prefix(), Mode(mode), DatapathKind(datapath))
     with run.built(lab, lambda _: None) as running:
         yield running
 

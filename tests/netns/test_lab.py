@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from harness.lab import running_lab, udp_stream
-from mapxdp import netns
-from mapxdp.datapath import instance, state
+from mapxdp import health, netns, record, snapshot
+from mapxdp.config import DatapathKind
 from mapxdp.lab import checks, clients, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import HTTP_PORT, UDP_PORT
 from mapxdp.lab.topology import SERVER_IPV4
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
+from mapxdp.snapshot import Snapshot
 
 
-@pytest.fixture(scope="module", params=["map-t", "map-e"])
+@pytest.fixture(scope="module", params=["map-t", "map-e", "map-t software", "map-e software"])
 def lab(bpf: None, request: pytest.FixtureRequest) -> Iterator[Running]:
-    with running_lab(request.param) as running:
+    with running_lab(*request.param.split()) as running:
         yield running
 
 
@@ -74,8 +76,7 @@ def test_mss_is_clamped_both_ways(lab: Running) -> None:
         # take 12 octets of it.
         mss = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         assert mss in (wanted, wanted - 12)
-    with instance.opened(lab.lab.instance, lab.lab.domain) as maps:
-        counters = state.read_counters(maps)
+    counters = snapshot_of(lab).counters
     assert counters.upstream[Reason.MSS_CLAMPED].packets > 0
     assert counters.downstream[Reason.MSS_CLAMPED].packets > 0
 
@@ -97,11 +98,10 @@ def test_mappings_are_shown(lab: Running) -> None:
     with udp_stream(lab, "client2") as stream:
         while stream.sent < 5:
             pass
-        with instance.opened(lab.lab.instance, lab.lab.domain) as maps:
-            mappings = state.read_mappings(maps)
+        now = snapshot_of(lab)
     ours = [
         mapping
-        for mapping in mappings
+        for mapping in now.mappings
         if str(mapping.host) == topology.CLIENT_IPV4["client2"]
         and mapping.protocol is Protocol.UDP
         and mapping.peer_port == UDP_PORT
@@ -110,6 +110,20 @@ def test_mappings_are_shown(lab: Running) -> None:
     assert str(ours[0].peer) == SERVER_IPV4
     assert ours[-1].is_live
     assert min(mapping.idle for mapping in ours) <= 2, "the clock of the views is wrong"
+
+
+def snapshot_of(lab: Running) -> Snapshot:
+    """What the views see; a process writes it down once a second."""
+    if lab.lab.datapath is DatapathKind.SOFTWARE:
+        time.sleep(1.5)
+    with snapshot.watching(lab.lab.instance) as take:
+        return take()
+
+
+def test_everything_is_in_place(lab: Running) -> None:
+    running = record.load(lab.lab.instance)
+    assert running is not None
+    assert [entry for entry in health.check(running) if entry.problem] == []
 
 
 def test_counters_agree(lab: Running) -> None:

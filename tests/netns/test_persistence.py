@@ -16,7 +16,7 @@ import pytest
 from harness.lab import running_lab, udp_stream
 from mapxdp import ce, netns, record
 from mapxdp.datapath import bpffs, instance, state
-from mapxdp.datapath.state import Mapping
+from mapxdp.observed import Mapping
 from mapxdp.errors import ConfigError, StateError
 from mapxdp.lab import clients
 from mapxdp.lab.checks import Running
