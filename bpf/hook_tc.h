@@ -74,12 +74,14 @@ INLINE void tc_write_header(struct __sk_buff *skb, __u32 offset, const void *fro
 	kernel_skb_store_bytes(skb, offset, from, length, BPF_F_RECOMPUTE_CSUM);
 }
 
+enum { ETHER_TYPE_OFFSET = 12 };
+
 INLINE void tc_write_ether_type(struct __sk_buff *skb, __u16 type)
 {
 	__be16 ether_type = net16(type);
 
 	if (L2_LENGTH)
-		tc_write(skb, L2_LENGTH - sizeof(ether_type), &ether_type, sizeof(ether_type));
+		tc_write(skb, ETHER_TYPE_OFFSET, &ether_type, sizeof(ether_type));
 }
 
 /* Transport checksum, port, ICMP type and MSS, at the offsets they had when they were read. */

@@ -22,8 +22,8 @@
 #define MAP_VALUE(name) ((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_VALUE, FD_##name))
 #else
 #define PROGRAM		__attribute__((section("tc"), used))
-#define MAP(name)	((void *)&name)
-#define MAP_VALUE(name) ((void *)&name)
+#define MAP(name)	((void *)&map_##name)
+#define MAP_VALUE(name) ((void *)&map_##name)
 #define MAPXDP_DEFINE_MAP(name, type_, key_, value_, entries, flags)                               \
 	struct {                                                                                   \
 		int (*type)[BPF_MAP_TYPE_##type_];                                                 \
@@ -31,7 +31,7 @@
 		key_ *key;                                                                         \
 		value_ *value;                                                                     \
 		int (*map_flags)[(flags) + 1];                                                     \
-	} name __attribute__((section(".maps"), used));
+	} map_##name __attribute__((section(".maps"), used));
 MAPXDP_MAPS(MAPXDP_DEFINE_MAP)
 char _license[] __attribute__((section("license"), used)) = "GPL";
 #endif

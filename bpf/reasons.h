@@ -16,40 +16,40 @@
 /* clang-format off */
 #define MAPXDP_REASONS(X) \
 	X(TRANSLATED, TRANSLATED, "translated or encapsulated") \
-	X(PASS, NOT_IPV4, "not IPv4: nothing to translate on the way out") \
-	X(PASS, NOT_IPV6, "not IPv6: nothing to translate on the way in") \
-	X(PASS, DESTINATION_NOT_ROUTED, "IPv4 multicast, broadcast, link-local or loopback destination") \
-	X(PASS, DESTINATION_ON_LINK, "IPv4 destination is on the WAN link itself (a modem's page)") \
-	X(PASS, IPV6_HEADER_CUT, "no whole IPv6 header: left to the kernel") \
-	X(PASS, NOT_MAP_ADDRESS, "IPv6 destination is not this CE's MAP address") \
-	X(PASS, SOURCE_OUTSIDE_DOMAIN, "to the MAP address, but not from the DMR: ordinary IPv6") \
-	X(PASS, NOT_ENCAPSULATED, "to the MAP address, but not IPv4 in IPv6: ordinary IPv6") \
-	X(DROP, MALFORMED_IPV4, "IPv4 header is cut short or contradicts itself") \
-	X(DROP, MALFORMED_IPV6, "IPv6 payload length contradicts the packet") \
-	X(DROP, MALFORMED_TRANSPORT, "TCP, UDP or ICMP header is cut short or contradicts itself") \
+	X(PASS, NOT_IPV4, "not IPv4") \
+	X(PASS, NOT_IPV6, "not IPv6") \
+	X(PASS, DESTINATION_NOT_ROUTED, "multicast, broadcast, link-local or loopback") \
+	X(PASS, DESTINATION_ON_LINK, "destination is on the WAN link (a modem's page)") \
+	X(PASS, IPV6_HEADER_CUT, "IPv6 header is cut short") \
+	X(PASS, NOT_MAP_ADDRESS, "not to this CE's MAP address") \
+	X(PASS, SOURCE_OUTSIDE_DOMAIN, "to the MAP address, but not from the DMR") \
+	X(PASS, NOT_ENCAPSULATED, "to the MAP address, but not IPv4 in IPv6") \
+	X(DROP, MALFORMED_IPV4, "IPv4 header is broken") \
+	X(DROP, MALFORMED_IPV6, "IPv6 payload length is wrong") \
+	X(DROP, MALFORMED_TRANSPORT, "TCP, UDP or ICMP header is broken") \
 	X(DROP, IPV4_OPTIONS, "IPv4 options are not handled") \
 	X(DROP, EXTENSION_HEADER, "IPv6 extension headers are not handled") \
 	X(DROP, FRAGMENT, "fragments are not handled") \
-	X(DROP, PROTOCOL_WITHOUT_PORTS, "only TCP, UDP and ICMP echo can share an address") \
+	X(DROP, PROTOCOL_WITHOUT_PORTS, "only TCP, UDP and ICMP can share an address") \
 	X(DROP, ICMP_NOT_ECHO, "ICMP other than echo is not handled") \
 	X(DROP, UDP_CHECKSUM_ZERO, "UDP without a checksum cannot be translated") \
 	X(DROP, TOO_BIG, "larger than the IPv4 MTU of the WAN") \
-	X(DROP, SOURCE_NOT_OURS, "NAPT44 is off and the IPv4 source is not this CE's") \
-	X(DROP, PORT_OUTSIDE_SET, "the CE's port or ICMP identifier is outside its port set") \
+	X(DROP, SOURCE_NOT_OURS, "NAPT44 is off and the source is not this CE's") \
+	X(DROP, PORT_OUTSIDE_SET, "port or ICMP id is outside the CE's port set") \
 	X(DROP, PORTS_EXHAUSTED, "every port of the set is in use") \
 	X(DROP, MAPPING_INDEX_FULL, "the index of mappings is full") \
-	X(DROP, ALLOCATION_CONTENDED, "too many CPUs wanted a port in the same instant") \
-	X(DROP, NO_MAPPING, "nothing on the LAN uses this port") \
+	X(DROP, ALLOCATION_CONTENDED, "too many CPUs wanted a port at once") \
+	X(DROP, NO_MAPPING, "no mapping: nothing on the LAN uses this port") \
 	X(DROP, MAPPING_EXPIRED, "the mapping of this port has expired") \
-	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6 from another source than the BR") \
-	X(DROP, INNER_DESTINATION, "the inner IPv4 destination is not this CE's") \
-	X(DROP, CONGESTION_MARK_LOST, "congestion mark on a flow that does not understand it") \
+	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6, but not from the BR") \
+	X(DROP, INNER_DESTINATION, "inner IPv4 destination is not this CE's") \
+	X(DROP, CONGESTION_MARK_LOST, "congestion mark on a flow without ECN") \
 	X(DROP, KERNEL_REFUSED, "the kernel refused to resize the packet") \
 	X(DROP, PROGRAM_MISSING, "a program of the datapath is not loaded") \
 	X(EVENT, MAPPING_CREATED, "port mappings created") \
 	X(EVENT, MAPPING_RECLAIMED, "expired port mappings taken over") \
-	X(EVENT, MAPPING_REVIVED, "expired port mappings used again by their owner") \
-	X(EVENT, ALLOCATION_RETRIED, "port searches begun again: another CPU was faster") \
+	X(EVENT, MAPPING_REVIVED, "expired mappings revived by their owner") \
+	X(EVENT, ALLOCATION_RETRIED, "port searches begun again after a race") \
 	X(EVENT, MSS_CLAMPED, "TCP handshake packets whose MSS was lowered")
 /* clang-format on */
 

@@ -120,8 +120,8 @@ def _ports(snapshot: Snapshot, current: Rates, width: int) -> Table:
 def _lists(snapshot: Snapshot, lines: int) -> Table:
     """Drops in words on the left, the busiest hosts on the right, as many as there is room."""
     table = Table.grid(padding=(0, 2), expand=True)
-    table.add_column(ratio=3)
     table.add_column(ratio=2)
+    table.add_column(ratio=1)
     rows = max(0, lines - 1)
     drops = [(reason.text, quantity(count.packets)) for reason, count in snapshot.drops.items()]
     hosts = [(host, f"{ports}") for host, ports in snapshot.ports_by_host]

@@ -6,10 +6,10 @@
  */
 #include "napt44_alloc.h"
 
-#define MULTIPLE_PORTS 1 /* an endpoint was seen with two ports */
+#define MULTIPLE_PORTS	1 /* an endpoint was seen with two ports */
 #define MULTIPLE_OWNERS 2 /* a port was seen with two endpoints */
-#define OUTSIDE_SET 3
-#define REFUSED 4
+#define OUTSIDE_SET	3
+#define REFUSED		4
 
 INLINE void witness(__u32 what)
 {
@@ -61,14 +61,14 @@ INLINE enum allocation map_port(const struct applicant *applicant, __u16 *port)
 PROGRAM int napt44_stress(struct __sk_buff *skb)
 {
 	const struct config *config = active_config();
-	struct transport transport = { .index = INDEX_UDP };
+	struct transport transport = {.index = INDEX_UDP};
 	__u32 random = kernel_random();
 	struct applicant applicant = {
 		.config = config,
 		.transport = &transport,
-		.endpoint = { .ipv4 = 0x0a000000 | (random % HOSTS),
-			      .port = 1,
-			      .protocol = INDEX_UDP },
+		.endpoint = {.ipv4 = 0x0a000000 | (random % HOSTS),
+			     .port = 1,
+			     .protocol = INDEX_UDP},
 		.peer = 1,
 		.now = current_tick(config),
 	};

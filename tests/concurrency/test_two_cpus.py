@@ -103,10 +103,7 @@ class Stress:
     def empty(self) -> None:
         contract = self._maps.contract
         clear_slots(self._maps)
-        for name, fd in (
-            ("eim", self._maps.fds["eim"]),
-            ("ports_seen", self._witnesses["ports_seen"]),
-        ):
+        for fd in (self._maps.fds["eim"], self._witnesses["ports_seen"]):
             for key in list(libbpf.keys(fd, 8)):
                 libbpf.delete(fd, key)
         for port in STRESSED.port_set:

@@ -16,11 +16,11 @@ import pytest
 from harness.lab import running_lab, udp_stream
 from mapxdp import ce, netns, record
 from mapxdp.datapath import bpffs, instance, state
-from mapxdp.observed import Mapping
 from mapxdp.errors import ConfigError, StateError
 from mapxdp.lab import clients
 from mapxdp.lab.checks import Running
 from mapxdp.lab.topology import SERVER_IPV4
+from mapxdp.observed import Mapping
 
 
 @pytest.fixture(params=["map-t", "map-e"])

@@ -97,6 +97,6 @@ def test_a_process_that_cannot_start_says_why(cpe: Router, monkeypatch: pytest.M
     cpe.write_config(SOFTWARE)
     before = cpe.state()
     monkeypatch.setattr(daemon, "_MODULE", "mapxdp.software.no_such_module")
-    with pytest.raises(HostError, match="did not start: .*no_such_module"):
+    with pytest.raises(HostError, match=r"did not start: .*no_such_module"):
         cpe.up()
     assert cpe.state() == before

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""``up`` leaves a running CE, ``down`` leaves nothing, and a failure half-way leaves nothing new."""
+"""``up`` leaves a running CE, ``down`` leaves nothing, a failure half-way nothing new."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def test_verifier_refuses(cpe: Router, tmp_path: Path, monkeypatch: pytest.Monke
     source.write_text(f"{declarations}{entry}{first}\n\n{reading}{rest}", encoding="utf-8")
     monkeypatch.setattr(bpf_source, "bpf_directory", lambda: broken)
     before = cpe.state()
-    with pytest.raises(HostError, match="refused BPF program mapt_64.*invalid access to packet"):
+    with pytest.raises(HostError, match=r"refused BPF program mapt_64.*invalid access to packet"):
         cpe.up()
     assert cpe.state() == before
 
