@@ -2,7 +2,7 @@
 /* Translating an IPv4 header into an IPv6 header (RFC 7915 section 4.1).
  *
  * The packet is whole (no Fragment header) and has no options. TTL becomes Hop Limit as it
- * is: the router's kernel takes the one hop off when it forwards (docs/decisions).
+ * is: the router's kernel takes the one hop off when it forwards (docs/packet-flow.md).
  */
 #ifndef MAPXDP_RFC7915_46_H
 #define MAPXDP_RFC7915_46_H

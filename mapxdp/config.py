@@ -26,7 +26,7 @@ from mapxdp.table_reader import Table, TableReader
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-_INTERFACE = re.compile(r"[^\s/]{1,15}")
+_INTERFACE = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # dev_valid_name() of the kernel
 _DRAFT03_PSID_OFFSET = 4
 _SMALLEST_MSS = 536
 
@@ -101,7 +101,7 @@ def parse(text: str, where: str) -> Config:
     """Checks the text of a configuration file; ``where`` is its name in messages."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number too long
         raise ConfigError(
             where, "syntax", "TOML", str(error), "correct the line, see https://toml.io"
         ) from error

@@ -29,13 +29,15 @@ _SCALARS = {
     "__be32": (4, "4s"),
 }
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_ENUM = re.compile(r"enum \w+ \{(?P<body>[^}]*)\};")
+_ENUM = re.compile(r"enum (?P<name>\w+) \{(?P<body>[^}]*)\};")
 _STRUCT = re.compile(r"struct (?P<name>\w+) \{(?P<body>[^}]*)\};")
 _FIELD = re.compile(r"(?P<type>(?:struct )?\w+)\s+(?P<name>\w+)(?:\[(?P<count>[^\]]+)\])?;")
 _MAP = re.compile(
     r"X\((?P<name>\w+), (?P<type>\w+), (?P<key>[\w ]+), (?P<value>[\w ]+),"
     r" (?P<entries>[^,]+), (?P<flags>\w+)\)"
 )
+#: Enums whose numbers lie in maps that outlive a version.
+_ENUMS_IN_MAPS = ("direction", "protocol_index", "slot_state", "mapping_flag")
 _MAP_FLAGS = {"0": 0, "BPF_F_MMAPABLE": 1 << 10}
 
 Value = int | bytes | Sequence[Any] | Mapping[str, Any]
@@ -127,6 +129,7 @@ class MapSpec:
 
     name: str
     map_type: str
+    key_type: str
     key_size: int
     value_type: str
     value_size: int
@@ -139,6 +142,7 @@ class Contract:
     """Everything both sides share, for one choice of capacities (the ``-D`` numbers)."""
 
     numbers: Mapping[str, int]
+    enums: Mapping[str, Mapping[str, int]]
     structs: Mapping[str, Struct]
     maps: tuple[MapSpec, ...]
     capacities: Mapping[str, int]
@@ -162,9 +166,15 @@ class Contract:
         return "\n".join(lines) + "\n"
 
     def fingerprint(self, map_names: Sequence[str]) -> int:
-        """64 bits that change with anything the named pinned maps hold."""
-        pinned = [spec for spec in self.maps if spec.name in map_names]
-        text = repr([(spec, self._fields_of(spec.value_type)) for spec in pinned])
+        """64 bits that change with the layout or the meaning of what the named maps hold."""
+        text = repr(
+            [
+                (spec, self._fields_of(spec.key_type), self._fields_of(spec.value_type))
+                for spec in self.maps
+                if spec.name in map_names
+            ]
+            + [self.enums[name] for name in _ENUMS_IN_MAPS]
+        )
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
     def _fields_of(self, type_name: str) -> tuple[Field, ...]:
@@ -198,13 +208,18 @@ def _evaluate(expression: str, names: Mapping[str, int]) -> int:
     return value(ast.parse(expression.strip(), mode="eval").body)
 
 
-def _read_enumerators(text: str, names: dict[str, int]) -> None:
+def _read_enums(text: str, names: dict[str, int]) -> dict[str, dict[str, int]]:
+    """The enums by name; each enumerator is also added to ``names``."""
+    enums: dict[str, dict[str, int]] = {}
     for enum in _ENUM.finditer(text):
+        members = enums[enum["name"]] = {}
         following = 0
         for entry in filter(None, (part.strip() for part in enum["body"].split(","))):
-            name, _, expression = entry.partition("=")
-            names[name.strip()] = _evaluate(expression, names) if expression else following
-            following = names[name.strip()] + 1
+            name, _, expression = (part.strip() for part in entry.partition("="))
+            members[name] = _evaluate(expression, names) if expression else following
+            names[name] = members[name]
+            following = members[name] + 1
+    return enums
 
 
 def _read_structs(text: str, names: Mapping[str, int]) -> dict[str, Struct]:
@@ -243,12 +258,13 @@ def read_contract(**capacities: int) -> Contract:
     """Reads the C declarations for these capacities (SLOTS, EIM_ENTRIES)."""
     text = _COMMENT.sub("", bpf_source.read("contract.h"))
     numbers = dict(capacities)
-    _read_enumerators(text, numbers)
+    enums = _read_enums(text, numbers)
     structs = _read_structs(text, numbers)
     maps = tuple(
         MapSpec(
             name=entry["name"],
             map_type=entry["type"],
+            key_type=_bare(entry["key"]),
             key_size=_size_and_alignment(_bare(entry["key"]), structs)[0],
             value_type=_bare(entry["value"]),
             value_size=_size_and_alignment(_bare(entry["value"]), structs)[0],
@@ -257,4 +273,4 @@ def read_contract(**capacities: int) -> Contract:
         )
         for entry in _MAP.finditer(_COMMENT.sub("", bpf_source.read("maps.h")))
     )
-    return Contract(numbers, structs, maps, dict(capacities))
+    return Contract(numbers, enums, structs, maps, dict(capacities))

@@ -24,6 +24,18 @@ class MapxdpError(Exception):
         super().__init__(f"{problem} → {remedy}")
 
 
+_LONGEST_SHOWN = 100
+
+
+def _shown(value: object) -> str:
+    """A value for a message, whatever a hostile file made of it."""
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):  # a number of 5000 digits, a table in 2000 tables
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
 class InvalidValue(MapxdpError):
     """A value that breaks a rule: names the field, the value, the rule and the remedy."""
 
@@ -33,7 +45,7 @@ class InvalidValue(MapxdpError):
         self.field = field
         self.value = value
         self.rule = rule
-        super().__init__(f"{field} = {value}: {rule}", remedy)
+        super().__init__(f"{field} = {_shown(value)}: {rule}", remedy)
 
 
 class ConfigError(InvalidValue):

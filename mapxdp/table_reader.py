@@ -125,6 +125,7 @@ class TableReader:
                 key, value, "it has to be a prefix: address/length", f'write {key} = "…/…"'
             )
         try:
+            _refuse_scope(value)
             return ip_network(value, strict=True)
         except ValueError as error:
             raise self._refuse(key, value, str(error), _corrected_network(value)) from None
@@ -137,6 +138,7 @@ class TableReader:
         try:
             if not isinstance(value, str):
                 raise ValueError("it has to be text")
+            _refuse_scope(value)
             return IPv6Address(value)
         except ValueError as error:
             raise self._refuse(
@@ -167,6 +169,11 @@ class TableReader:
                 remedy = f"did you mean {nearest[0]}?" if nearest else "remove it"
                 known = ", ".join(sorted(self._known))
                 raise self._refuse(key, self._table[key], f"unknown key; known: {known}", remedy)
+
+
+def _refuse_scope(text: str) -> None:
+    if "%" in text:
+        raise ValueError("an address with a scope (%) is valid on this host only")
 
 
 def _corrected_network(text: str) -> str:

@@ -76,9 +76,9 @@ pytestmark = pytest.mark.skipif(
 
 #: Test-only maps: what the witnesses saw.
 WITNESSES = (
-    MapSpec("violations", "ARRAY", 4, "", 8, 8, 0),
-    MapSpec("owners_seen", "ARRAY", 4, "", 8, 65536, 0),
-    MapSpec("ports_seen", "HASH", 8, "", 8, 1024, 0),
+    MapSpec("violations", "ARRAY", "__u32", 4, "", 8, 8, 0),
+    MapSpec("owners_seen", "ARRAY", "__u32", 4, "", 8, 65536, 0),
+    MapSpec("ports_seen", "HASH", "", 8, "", 8, 1024, 0),
 )
 VIOLATIONS = {
     1: "an endpoint with two ports",

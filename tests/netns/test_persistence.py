@@ -169,7 +169,10 @@ def test_pinned_map_of_another_layout(lab: Running, tmp_path: Path) -> None:
 
     directory = bpffs.instance_directory(lab.lab.instance)
     (directory / "slots").unlink()
-    libbpf.pin(libbpf.create_map(MapSpec("slots", "ARRAY", 4, "", 32, 768, 0)), directory / "slots")
+    libbpf.pin(
+        libbpf.create_map(MapSpec("slots", "ARRAY", "__u32", 4, "", 32, 768, 0)),
+        directory / "slots",
+    )
     with pytest.raises(StateError, match="is a map of another layout") as raised:
         ce.up(config_file(lab, tmp_path), lab.lab.netns("ce"), lambda _: None)
     assert f"mapxdp down {lab.lab.instance}" in raised.value.remedy
