@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from mapxdp.errors import ConfigError, InvalidValue
+from mapxdp.errors import ConfigError, InvalidValue, shown
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
@@ -103,7 +103,7 @@ def parse(text: str, where: str) -> Config:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number too long
         raise ConfigError(
-            where, "syntax", "TOML", str(error), "correct the line, see https://toml.io"
+            where, "syntax", "TOML", shown(error), "correct the line, see https://toml.io"
         ) from error
     return _located(where, lambda: _config(TableReader(document)))
 

@@ -27,7 +27,7 @@ class MapxdpError(Exception):
 _LONGEST_SHOWN = 100
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value for a message, whatever a hostile file made of it."""
     try:
         text = str(value)
@@ -45,7 +45,7 @@ class InvalidValue(MapxdpError):
         self.field = field
         self.value = value
         self.rule = rule
-        super().__init__(f"{field} = {_shown(value)}: {rule}", remedy)
+        super().__init__(f"{field} = {shown(value)}: {rule}", remedy)
 
 
 class ConfigError(InvalidValue):

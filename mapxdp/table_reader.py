@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, TypeVar, overload
 
-from mapxdp.errors import InvalidValue
+from mapxdp.errors import InvalidValue, shown
 
 Table = Mapping[str, Any]
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -30,7 +30,7 @@ class TableReader:
         self._known: set[str] = set()
 
     def _name(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
+        return f"{self._path}.{shown(key)}" if self._path else shown(key)
 
     def located(self, error: InvalidValue) -> InvalidValue:
         """The same error, its field named with this table's path."""

@@ -1,0 +1,550 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Is a configuration read as it is meant, and is what is wrong with it said so that one can act?"""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+import tomllib
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapxdp import config
+from mapxdp.config import Config, DatapathKind, MssClamp, Napt44Mode
+from mapxdp.errors import ConfigError, InvalidValue
+from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.interface_id import InterfaceIdFormat
+from mapxdp.model.rule import MappingRule
+from mapxdp.model.timeouts import Timeouts
+
+EXAMPLE = """\
+# RFC 7599 appendix A, example 1
+
+[ce]
+mode = "map-t"
+wan = "wan0"
+lan = ["lan0"]
+end_user_prefix = "2001:db8:12:3400::/56"
+dmr = "2001:db8:ffff::/64"
+
+[[rule]]
+ipv6 = "2001:db8::/40"
+ipv4 = "192.0.2.0/24"
+ea_length = 16
+"""
+
+EVERYTHING = """\
+[ce]
+name = "home-1"
+mode = "map-e"
+datapath = "tc"
+wan = "eth0.100"
+lan = ["lan1", "lan2"]
+interface_id = "draft-03"
+end_user_prefix = "2001:db8:12:3400::/56"
+br = "2001:db8:ffff::1"
+
+[napt44]
+mode = "netfilter"
+
+[mtu]
+wan = 1492
+mss_clamp = 1300
+
+[[rule]]
+ipv6 = "2001:db8::/40"
+ipv4 = "192.0.2.0/24"
+ea_length = 16
+psid_offset = 6
+psid_length = 8
+psid = 0x34
+
+[[rule]]
+ipv6 = "2001:db9::/40"
+ipv4 = "198.51.100.0/24"
+ea_length = 16
+forwarding = true
+"""
+
+WHERE = "ce.toml"
+
+
+def changed(old: str, new: str, text: str = EXAMPLE) -> str:
+    """The text with one part replaced."""
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+
+def without(key: str, text: str = EXAMPLE) -> str:
+    """The text without the line of a key."""
+    kept = [line for line in text.splitlines() if not line.startswith(f"{key} =")]
+    assert len(kept) == len(text.splitlines()) - 1, key
+    return "\n".join(kept)
+
+
+def in_ce(*lines: str, text: str = EXAMPLE) -> str:
+    """The text with more lines in the table ``ce``."""
+    return changed("[ce]\n", "\n".join(("[ce]", *lines, "")), text)
+
+
+def in_rule(*lines: str) -> str:
+    """The example with more lines in its rule."""
+    return "\n".join((EXAMPLE, *lines))
+
+
+def in_mtu(line: str) -> str:
+    """The example with a table ``mtu`` of one line."""
+    return f"{EXAMPLE}\n[mtu]\n{line}\n"
+
+
+def refusal(text: str) -> ConfigError:
+    """The error that the text is."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, WHERE)
+    error = caught.value
+    assert (error.where, error.exit_code) == (WHERE, 2)
+    assert error.field
+    assert error.rule
+    assert error.remedy
+    assert str(error).startswith(f"{WHERE}: {error.field} = ")
+    assert str(error).endswith(f": {error.rule} → {error.remedy}")
+    assert len(str(error)) < 1000
+    return error
+
+
+def test_the_example_and_its_defaults() -> None:
+    assert config.parse(EXAMPLE, WHERE) == Config(
+        name="mapxdp",
+        wan="wan0",
+        lan=("lan0",),
+        domain=Domain(
+            mode=Mode.MAP_T,
+            end_user_prefix=IPv6Network("2001:db8:12:3400::/56"),
+            rules=(
+                MappingRule(
+                    ipv6=IPv6Network("2001:db8::/40"),
+                    ipv4=IPv4Network("192.0.2.0/24"),
+                    ea_length=16,
+                    psid_offset=6,
+                    psid_length=None,
+                    psid=None,
+                    forwarding=False,
+                ),
+            ),
+            dmr=IPv6Network("2001:db8:ffff::/64"),
+            br=None,
+            interface_id=InterfaceIdFormat.RFC7597,
+        ),
+        datapath=DatapathKind.AUTO,
+        napt44=Napt44Mode.BPF,
+        wan_mtu=None,
+        mss_clamp=MssClamp(enabled=True, fixed=None),
+        timeouts=Timeouts(),
+    )
+
+
+def test_every_key() -> None:
+    rule = MappingRule(
+        IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 16, 6, psid_length=8, psid=0x34
+    )
+    other = MappingRule(
+        IPv6Network("2001:db9::/40"), IPv4Network("198.51.100.0/24"), 16, 4, forwarding=True
+    )
+    assert config.parse(EVERYTHING, WHERE) == Config(
+        name="home-1",
+        wan="eth0.100",
+        lan=("lan1", "lan2"),
+        domain=Domain(
+            mode=Mode.MAP_E,
+            end_user_prefix=IPv6Network("2001:db8:12:3400::/56"),
+            rules=(rule, other),
+            br=IPv6Address("2001:db8:ffff::1"),
+            interface_id=InterfaceIdFormat.DRAFT03,
+        ),
+        datapath=DatapathKind.TC,
+        napt44=Napt44Mode.NETFILTER,
+        wan_mtu=1492,
+        mss_clamp=MssClamp(fixed=1300),
+    )
+
+
+def test_a_ce_without_lan_interfaces_is_allowed() -> None:
+    assert config.parse(without("lan"), WHERE).lan == ()
+
+
+MAP_E = changed('dmr = "2001:db8:ffff::/64"', 'br = "2001:db8:ffff::1"').replace("map-t", "map-e")
+LW4O6 = (
+    MAP_E.replace("map-e", "lw4o6")
+    .replace("192.0.2.0/24", "192.0.2.18/32")
+    .replace("ea_length = 16", "ea_length = 0\npsid_length = 8\npsid = 0x34")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "psid_offset"),
+    [
+        pytest.param(EXAMPLE, 6, id="MAP-T"),
+        pytest.param(MAP_E, 6, id="MAP-E"),
+        pytest.param(in_ce('interface_id = "rfc7597"'), 6, id="RFC 7597 said so"),
+        pytest.param(in_ce('interface_id = "draft-03"'), 4, id="draft-03"),
+        pytest.param(LW4O6, 0, id="lw4o6"),
+        pytest.param(in_ce('interface_id = "draft-03"', text=LW4O6), 0, id="lw4o6 of draft-03"),
+        pytest.param(in_rule("psid_offset = 2"), 2, id="given"),
+        pytest.param(
+            in_ce('interface_id = "draft-03"', text=in_rule("psid_offset = 0")), 0, id="given as 0"
+        ),
+    ],
+)
+def test_the_psid_offset_that_nobody_wrote(text: str, psid_offset: int) -> None:
+    assert config.parse(text, WHERE).domain.bmr.psid_offset == psid_offset
+
+
+@pytest.mark.parametrize(
+    ("line", "clamp", "limit"),
+    [
+        ("", MssClamp(), 1440),
+        ('mss_clamp = "auto"', MssClamp(), 1440),
+        ('mss_clamp = "off"', MssClamp(enabled=False), None),
+        ("mss_clamp = 1300", MssClamp(fixed=1300), 1300),
+        ("mss_clamp = 536", MssClamp(fixed=536), 536),
+        ("mss_clamp = 65495", MssClamp(fixed=65495), 65495),
+    ],
+)
+def test_mss_clamp(line: str, clamp: MssClamp, limit: int | None) -> None:
+    found = config.parse(in_mtu(line), WHERE).mss_clamp
+    assert found == clamp
+    assert found.limit(ipv4_mtu=1480) == limit
+
+
+@pytest.mark.parametrize("mtu", [1280, 1492, 65535])
+def test_the_mtu_of_the_wan(mtu: int) -> None:
+    assert config.parse(in_mtu(f"wan = {mtu}"), WHERE).wan_mtu == mtu
+
+
+def test_a_prefix_is_assigned_without_napt44() -> None:
+    text = changed("ea_length = 16", "ea_length = 4") + '\n[napt44]\nmode = "none"\n'
+    found = config.parse(text, WHERE)
+    assert (found.napt44, str(found.domain.ipv4)) == (Napt44Mode.NONE, "192.0.2.16/28")
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    found = config.parse(EXAMPLE, WHERE)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.wan = "other"  # type: ignore[misc]
+
+
+# Each: what is wrong, the text, the key that is named, and words of the rule and the remedy.
+REFUSALS = [
+    # Keys nobody knows.
+    ("unknown in ce", in_ce("zzzz = 1"), "ce.zzzz", "unknown key", "remove it"),
+    ("typo in ce", in_ce("datapth = 'tc'"), "ce.datapth", "datapath", "did you mean datapath?"),
+    ("typo in rule", in_rule("forwardin = true"), "rule[0].forwardin", "unknown", "forwarding?"),
+    ("typo in mtu", in_mtu("mss = 1300"), "mtu.mss", "unknown key; known: mss_clamp, wan", "mss"),
+    ("typo in napt44", EXAMPLE + "[napt44]\nmod='bpf'", "napt44.mod", "unknown", "mean mode?"),
+    ("unknown table", EXAMPLE + "[napt]\nmode='bpf'", "napt", "unknown", "did you mean napt44?"),
+    ("key before tables", "verbose = true\n" + EXAMPLE, "verbose", "unknown", "remove it"),
+    # Keys that are missing.
+    ("empty file", "", "ce", "required", "add"),
+    ("typo of table ce", changed("[ce]", "[cee]"), "ce", "required", "did you mean ce?"),
+    ("typo of wan", changed("wan =", "wann ="), "ce.wan", "required", "did you mean wan?"),
+    ("no wan", without("wan"), "ce.wan", "required", "add wan = …"),
+    ("no mode", without("mode"), "ce.mode", "required", "add mode = …"),
+    ("no prefix", without("end_user_prefix"), "ce.end_user_prefix", "required", "add end_user"),
+    ("no rule ipv6", without("ipv6"), "rule[0].ipv6", "required", "add ipv6 = …"),
+    ("no rule ipv4", without("ipv4"), "rule[0].ipv4", "required", "add ipv4 = …"),
+    ("no ea_length", without("ea_length"), "rule[0].ea_length", "required", "add ea_length = …"),
+    ("no rule", EXAMPLE.split("[[rule]]")[0], "rule", "at least one", "add a [[rule]] table"),
+    ("second rule", EXAMPLE + "[[rule]]\nipv6='::/0'", "rule[1].ipv4", "required", "add ipv4"),
+    # Values of a wrong type.
+    ("ce a number", "ce = 5", "ce", "a table", "write [ce]"),
+    ("rule a table", changed("[[rule]]", "[rule]"), "rule", "array of tables", "write [[rule]]"),
+    ("rules numbers", "rule = [1]\n" + EXAMPLE.split("[[rule]]")[0], "rule", "array", "[[rule]]"),
+    ("napt44 text", "napt44 = 'bpf'\n" + EXAMPLE, "napt44", "a table", "write [napt44]"),
+    ("mtu a number", "mtu = 1500\n" + EXAMPLE, "mtu", "a table", "write [mtu]"),
+    ("wan a number", changed('"wan0"', "0"), "ce.wan", "network interface", 'wan = "…"'),
+    ("wan a list", changed('"wan0"', "['wan0']"), "ce.wan", "network interface", 'wan = "…"'),
+    ("wan empty", changed('"wan0"', "''"), "ce.wan", "network interface", 'wan = "…"'),
+    ("wan with a slash", changed('"wan0"', "'a/b'"), "ce.wan", "network interface", 'wan = "…"'),
+    ("wan too long", changed('"wan0"', f"'{'w' * 16}'"), "ce.wan", "interface", 'wan = "…"'),
+    ("lan text", changed('["lan0"]', '"lan0"'), "ce.lan", "a list", 'lan = ["…"]'),
+    ("lan of numbers", changed('["lan0"]', "[0]"), "ce.lan", "a list", 'lan = ["…"]'),
+    ("lan with a space", changed('["lan0"]', "['a b']"), "ce.lan", "a list", 'lan = ["…"]'),
+    ("name with a dot", in_ce("name = 'a.b'"), "ce.name", "letters, digits", 'name = "…"'),
+    ("name too long", in_ce(f"name = '{'n' * 33}'"), "ce.name", "at most 32", 'name = "…"'),
+    ("name a date", in_ce("name = 2024-01-01"), "ce.name", "letters, digits", 'name = "…"'),
+    ("mode misspelt", changed("map-t", "mapt"), "ce.mode", "map-t, map-e, lw4o6", '"map-t"?'),
+    ("mode a list", changed('"map-t"', "['map-t']"), "ce.mode", "one of", '"map-t"?'),
+    ("mode a table", changed('"map-t"', "{a = 1}"), "ce.mode", "one of", "did you mean"),
+    ("mode empty", changed('"map-t"', "''"), "ce.mode", "one of", "did you mean"),
+    ("datapath misspelt", in_ce("datapath = 'xpd'"), "ce.datapath", "auto, tc, xdp", '"xdp"?'),
+    ("interface_id", in_ce("interface_id = 'draft03'"), "ce.interface_id", "one", '"draft-03"?'),
+    ("napt44 misspelt", EXAMPLE + "[napt44]\nmode='nft'", "napt44.mode", "netfilter", "did you"),
+    ("ea_length text", changed("= 16", "= '16'"), "rule[0].ea_length", "whole number", "= 0"),
+    ("ea_length float", changed("= 16", "= 16.0"), "rule[0].ea_length", "whole number", "= 0"),
+    ("ea_length inf", changed("= 16", "= inf"), "rule[0].ea_length", "whole number", "= 0"),
+    ("ea_length bool", changed("= 16", "= true"), "rule[0].ea_length", "whole number", "= 0"),
+    ("psid_offset bool", in_rule("psid_offset = true"), "rule[0].psid_offset", "whole", "= 0"),
+    ("psid text", in_rule("psid = '0x34'"), "rule[0].psid", "whole number", "psid = 0"),
+    ("forwarding text", in_rule("forwarding = 'yes'"), "rule[0].forwarding", "true or", "= true"),
+    ("forwarding 1", in_rule("forwarding = 1"), "rule[0].forwarding", "true or false", "= true"),
+    # Addresses and prefixes.
+    ("host bits v4", changed("192.0.2.0/24", "192.0.2.1/24"), "rule[0].ipv4", "host", ".0/24"),
+    ("host bits v6", changed("3400::/56", "3401::/56"), "ce.end_user_prefix", "host", "3400::/56"),
+    ("no length", changed("/24", ""), "rule[0].ipv4", "address/length", "write"),
+    ("length 33", changed("/24", "/33"), "rule[0].ipv4", "not appear", "192.0.2.0/24"),
+    ("v6 for v4", changed("192.0.2.0/24", "::/24"), "rule[0].ipv4", "an IPv4 prefix", "192.0.2"),
+    ("v4 for v6", changed("2001:db8::/40", "192.0.2.0/24"), "rule[0].ipv6", "an IPv6", "2001:db8"),
+    ("prefix a number", changed('"192.0.2.0/24"', "24"), "rule[0].ipv4", "address/length", "write"),
+    ("dmr an address", changed("ffff::/64", "ffff::"), "ce.dmr", "address/length", "write dmr"),
+    ("br a prefix", changed("ffff::1", "ffff::/64", MAP_E), "ce.br", "an IPv6 address", "2001:db8"),
+    ("br of IPv4", changed("2001:db8:ffff::1", "192.0.2.1", MAP_E), "ce.br", "IPv6", "2001:db8"),
+    ("br a number", changed('"2001:db8:ffff::1"', "1", MAP_E), "ce.br", "to be text", "2001:db8"),
+    # What contradicts an RFC or itself.
+    ("ea_length 49", changed("= 16", "= 49"), "rule[0].ea_length", "0 to 48", "provider"),
+    ("psid alone", in_rule("psid = 1"), "rule[0].psid", "both", "give both, or neither"),
+    ("psid_length alone", in_rule("psid_length = 8"), "rule[0].psid_length", "both", "give both"),
+    ("two PSID lengths", in_rule("psid_length = 4", "psid = 1"), "rule[0].psid_length", "8", "rem"),
+    ("psid too big", in_rule("psid_length = 8", "psid = 256"), "rule[0].psid", "8 bits", "to 255"),
+    ("psid_offset 9", in_rule("psid_offset = 9"), "rule[0].psid_offset", "16 bits", "at most 8"),
+    ("another PSID", in_rule("psid_length = 8", "psid = 1"), "psid", "holds PSID 52", "remove"),
+    ("short prefix", changed("12:3400::/56", "12::/48"), "ea_length", "exceed", "at most 8"),
+    ("foreign prefix", changed("2001:db8:12:", "2001:db9:12:"), "end_user_prefix", "no", "add"),
+    # A far end that the mode does not have.
+    ("MAP-T without DMR", without("dmr"), "dmr", "map-t needs it", "set dmr"),
+    ("MAP-T with BR", in_ce("br = '::1'"), "br", "map-t has no use", "remove br, or change mode"),
+    ("MAP-T with BR alone", changed("map-e", "map-t", MAP_E), "dmr", "map-t needs it", "set dmr"),
+    ("MAP-E without BR", without("br", MAP_E), "br", "map-e needs it", "set br"),
+    ("MAP-E with DMR", in_ce("dmr = '64:ff9b::/96'", text=MAP_E), "dmr", "map-e has", "remove dmr"),
+    ("lw4o6 without BR", without("br", LW4O6), "br", "lw4o6 needs it", "set br"),
+    ("lw4o6 with EA bits", changed("map-e", "lw4o6", MAP_E), "ipv4", "one whole", "/32"),
+    ("DMR of /60", changed("ffff::/64", "ffff::/60"), "dmr", "RFC 6052", "56, 64 or 96"),
+    # NAPT44 where nothing is shared.
+    (
+        "prefix with NAPT44",
+        changed("= 16", "= 4"),
+        "napt44.mode",
+        "the IPv4 prefix 192.0.2.16/28",
+        'napt44.mode = "none"',
+    ),
+    (
+        "prefix with netfilter",
+        changed("= 16", "= 4") + "[napt44]\nmode = 'netfilter'",
+        "napt44.mode",
+        "no NAPT44",
+        'napt44.mode = "none"',
+    ),
+    # MTU and MSS.
+    ("MTU 1279", in_mtu("wan = 1279"), "mtu.wan", "at least 1280", "raise the MTU"),
+    ("MTU 65536", in_mtu("wan = 65536"), "mtu.wan", "MTU", "MTU"),
+    ("MTU text", in_mtu("wan = '1500'"), "mtu.wan", "whole number", "write wan"),
+    ("MSS 535", in_mtu("mss_clamp = 535"), "mtu.mss_clamp", "536 to 65495", 'use "auto"'),
+    ("MSS 65496", in_mtu("mss_clamp = 65496"), "mtu.mss_clamp", "536 to 65495", 'use "auto"'),
+    ("MSS on", in_mtu("mss_clamp = 'on'"), "mtu.mss_clamp", '"off"', 'use "auto"'),
+    ("MSS true", in_mtu("mss_clamp = true"), "mtu.mss_clamp", '"off"', 'use "auto"'),
+    ("MSS float", in_mtu("mss_clamp = 1300.0"), "mtu.mss_clamp", "a number", 'use "auto"'),
+    ("MSS nan", in_mtu("mss_clamp = nan"), "mtu.mss_clamp", "a number", 'use "auto"'),
+    ("MSS list", in_mtu("mss_clamp = []"), "mtu.mss_clamp", "a number", 'use "auto"'),
+    # What is no TOML.
+    ("no value", EXAMPLE + "psid =", "syntax", "Invalid value", "correct the line"),
+    ("no TOML", "ce: {mode: map-t}", "syntax", "line 1", "correct the line"),
+    ("key twice", EXAMPLE + "ea_length = 16", "syntax", "overwrite", "correct the line"),
+    ("table twice", EXAMPLE + "[ce]", "syntax", "ce", "correct the line"),
+    ("NUL", EXAMPLE + "\0", "syntax", "Invalid", "correct the line"),
+    ("byte order mark", "\ufeff" + EXAMPLE, "syntax", "line 1", "correct the line"),
+    ("surrogate", EXAMPLE + 'x = "\\ud800"', "syntax", "Unicode", "correct the line"),
+    ("date of no calendar", "x = 2024-02-30", "syntax", "date", "correct the line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "rule", "remedy"), [pytest.param(*rest, id=name) for name, *rest in REFUSALS]
+)
+def test_a_refusal(text: str, field: str, rule: str, remedy: str) -> None:
+    error = refusal(text)
+    assert error.field == field
+    assert rule in error.rule
+    assert remedy in error.remedy
+
+
+def test_the_refusals_begin_with_a_text_that_is_accepted() -> None:
+    for text in (EXAMPLE, EVERYTHING, MAP_E, LW4O6):
+        config.parse(text, WHERE)
+
+
+@pytest.mark.parametrize("depth", [100, 1000, 100_000])
+def test_arrays_in_arrays(depth: int) -> None:
+    assert refusal("x = " + "[" * depth + "]" * depth).field in ("ce", "syntax")
+    assert refusal(EXAMPLE + "x = " + "[" * depth + "]" * depth).field in ("rule[0].x", "syntax")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param("x = " + "1" * 5000, id="5000 digits"),
+        pytest.param("x = 0x" + "f" * 5000, id="5000 hexadecimal digits"),
+        pytest.param(".".join("a" * 2000) + " = 1", id="2000 dotted keys"),
+        pytest.param("[" + ".".join("a" * 2000) + "]", id="a table of 2000 names"),
+        pytest.param("x = " + "{a = " * 100 + "1" + "}" * 100, id="100 inline tables"),
+        pytest.param("x = " + "{a = " * 5000 + "1" + "}" * 5000, id="5000 inline tables"),
+        pytest.param("x = '" + "x" * 100_000 + "'", id="100000 letters"),
+        pytest.param("'" + "x" * 100_000 + "' = 1", id="a key of 100000 letters"),
+    ],
+)
+def test_what_a_hostile_file_holds(hostile: str) -> None:
+    refusal(EXAMPLE + hostile + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (changed("ffff::1", "ffff::1%wan0", MAP_E), "ce.br"),
+        (changed("3400::/56", "3400::%wan0/56"), "ce.end_user_prefix"),
+        (changed("ffff::/64", "ffff::%wan0/64"), "ce.dmr"),
+    ],
+    ids=["br", "end_user_prefix", "dmr"],
+)
+def test_an_address_with_a_scope_is_refused(text: str, field: str) -> None:
+    assert refusal(text).field == field
+
+
+@pytest.mark.parametrize("name", [".", "..", "a:b", "é" * 8])
+def test_a_name_no_interface_can_have_is_refused(name: str) -> None:
+    assert refusal(changed("wan0", name)).field == "ce.wan"
+
+
+def test_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "ce.toml"
+    path.write_text(EXAMPLE.replace("# RFC", "# é → RFC"), encoding="utf-8")
+    assert config.load(path) == config.parse(EXAMPLE, "elsewhere")
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(without("wan"), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert caught.value.where == str(path)
+    assert str(caught.value).startswith(f"{path}: ce.wan = ")
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    latin1 = tmp_path / "latin1.toml"
+    latin1.write_bytes("# café\n".encode("latin-1") + EXAMPLE.encode())
+    looped = tmp_path / "loop.toml"
+    looped.symlink_to(looped)
+    beneath_a_file = latin1 / "ce.toml"
+    for path in (latin1, tmp_path, tmp_path / "missing.toml", looped, beneath_a_file):
+        with pytest.raises(ConfigError, match="cannot be read") as caught:
+            config.load(path)
+        assert (caught.value.where, caught.value.field) == (str(path), "file")
+        assert caught.value.remedy == "name a readable TOML file"
+
+
+def test_a_domain_alone() -> None:
+    document = tomllib.loads(without("wan", without("lan")))
+    assert config.parse_domain(document, WHERE) == config.parse(EXAMPLE, WHERE).domain
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (EXAMPLE, "ce.wan"),
+        (without("wan"), "ce.lan"),
+        (without("wan", without("lan")) + "\n[mtu]", "mtu"),
+        (without("wan", without("mode")), "ce.mode"),
+    ],
+    ids=["wan", "lan", "mtu", "no mode"],
+)
+def test_a_domain_has_no_ports(text: str, field: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.parse_domain(tomllib.loads(text), WHERE)
+    assert (caught.value.where, caught.value.field) == (WHERE, field)
+
+
+TOKENS = st.sampled_from(
+    [
+        *EXAMPLE.split(),
+        *EVERYTHING.split(),
+        *string.punctuation,
+        "\n",
+        " = ",
+        "true",
+        "-1",
+        "1e9",
+        "0x10",
+        "[]",
+        "{}",
+        "{ipv6 = 1}",
+        "''",
+        '"\\u0000"',
+        "2024-01-01",
+        "[[ce]]",
+        "[rule]",
+        "é",
+        "\0",
+    ]
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> str:
+    """A configuration in which a few pieces were lost, doubled or replaced."""
+    text = draw(st.sampled_from([EXAMPLE, EVERYTHING, MAP_E, LW4O6]))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        piece = draw(st.one_of(st.just(""), TOKENS, st.just(text[start:end] * 2)))
+        text = text[:start] + piece + text[end:]
+    return text
+
+
+@given(mutations())
+@settings(deadline=None, derandomize=True, database=None, max_examples=1500)
+def test_whatever_is_written_is_a_configuration_or_a_config_error(text: str) -> None:
+    try:
+        found = config.parse(text, WHERE)
+    except ConfigError as error:
+        assert error.where == WHERE
+        assert error.field
+        assert error.remedy
+        assert not isinstance(error.__cause__, ConfigError)
+    else:
+        assert isinstance(found, Config)
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.booleans(),
+        st.integers(-3, 200),
+        st.floats(),
+        st.text(max_size=4),
+        st.sampled_from(["map-t", "map-e", "lw4o6", "2001:db8::/40", "192.0.2.0/24", "::1"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+CE_KEYS = ["name", "mode", "wan", "lan", "end_user_prefix", "dmr", "br", "interface_id"]
+RULE_KEYS = ["ipv6", "ipv4", "ea_length", "psid_offset", "psid_length", "psid", "forwarding"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(CE_KEYS), VALUES, max_size=4),
+    st.dictionaries(st.sampled_from(RULE_KEYS), VALUES, max_size=4),
+)
+@settings(deadline=None, derandomize=True, database=None, max_examples=500)
+def test_values_of_any_type_are_read_or_refused(
+    in_ce_table: dict[str, object], in_rule_table: dict[str, object]
+) -> None:
+    document = tomllib.loads(EXAMPLE)
+    document["ce"] |= in_ce_table
+    document["rule"][0] |= in_rule_table
+    try:
+        config.parse_domain(document, WHERE)
+    except ConfigError as error:
+        assert isinstance(error.__cause__, InvalidValue)

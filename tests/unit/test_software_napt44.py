@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Does NAPT44 of the software path keep the promises of RFC 4787, 5382, 5508 and 7857?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scapy_tools import Clock
+
+from mapxdp.model.port_set import PortParameters, PortSet
+from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
+from mapxdp.reasons import Reason
+from mapxdp.software.napt44 import GRACE, Endpoint, Napt44, choose_at_random
+from mapxdp.software.transport import TcpFlags
+from mapxdp.software.verdict import Refused
+
+TCP, UDP, ICMP = Protocol.TCP, Protocol.UDP, Protocol.ICMP
+FIN, SYN, RST, ACK = TcpFlags.FIN, TcpFlags.SYN, TcpFlags.RST, TcpFlags.ACK
+NO_FLAGS = TcpFlags(0)
+
+#: 12 ports: 16384-16387, 32768-32771 and 49152-49155 are those of PSID 0.
+SMALL_SET = PortSet(PortParameters(psid_offset=2, psid_length=12), psid=0)
+TIMEOUTS = Timeouts()
+
+
+def endpoint(address: str, port: int) -> Endpoint:
+    return Endpoint(IPv4Address(address).packed, port)
+
+
+HOST, OTHER_HOST = endpoint("192.168.1.2", 40000), endpoint("192.168.1.3", 40000)
+PEER, OTHER_PEER = endpoint("198.51.100.7", 443), endpoint("198.51.100.7", 444)
+
+
+class Nat:
+    """A table with its clock; remembers among which ports it had to choose."""
+
+    def __init__(self, ports: PortSet = SMALL_SET, reserved: Sequence[int] = ()) -> None:
+        self.clock = Clock()
+        self.offered: list[list[int]] = []
+        self.table = Napt44(
+            ports,
+            reserved,
+            self.clock,
+            lambda protocol, facts: timeout_of(TIMEOUTS, protocol, facts),
+            self._first,
+        )
+
+    def _first(self, _: Protocol, ports: Sequence[int]) -> int:
+        self.offered.append(list(ports))
+        return ports[0]
+
+    def out(
+        self,
+        host: Endpoint = HOST,
+        peer: Endpoint = PEER,
+        flags: TcpFlags = NO_FLAGS,
+        protocol: Protocol = UDP,
+    ) -> int:
+        return self.table.from_lan(protocol, host, peer, flags)
+
+    def back(
+        self,
+        port: int,
+        peer: Endpoint = PEER,
+        flags: TcpFlags = NO_FLAGS,
+        protocol: Protocol = UDP,
+    ) -> Endpoint:
+        return self.table.from_wan(protocol, port, peer, flags)
+
+    def wait(self, seconds: int) -> None:
+        self.clock.now += seconds
+
+
+def refused(reason: Reason, call: Callable[[], object]) -> None:
+    with pytest.raises(Refused) as refusal:
+        call()
+    assert refusal.value.reason is reason
+
+
+# Which port.
+
+
+def test_the_port_set_of_these_tests() -> None:
+    assert list(SMALL_SET) == [a << 14 | j for a in (1, 2, 3) for j in range(4)]
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_an_endpoint_has_one_port_towards_everyone(protocol: Protocol) -> None:
+    """RFC 4787 REQ-1, RFC 5382 REQ-1."""
+    nat = Nat()
+    port = nat.out(protocol=protocol, flags=SYN)
+    assert port in SMALL_SET
+    assert nat.out(peer=OTHER_PEER, protocol=protocol, flags=SYN) == port
+    assert nat.out(peer=endpoint("203.0.113.9", 443), protocol=protocol) == port
+    assert len(nat.offered) == 1
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_anyone_may_answer(protocol: Protocol) -> None:
+    """Endpoint-independent filtering: RFC 4787 REQ-8, RFC 5382 REQ-3."""
+    nat = Nat()
+    port = nat.out(protocol=protocol)
+    assert nat.back(port, OTHER_PEER, protocol=protocol) == HOST
+    assert nat.back(port, endpoint("203.0.113.9", 1), protocol=protocol) == HOST
+
+
+def test_two_endpoints_never_share_a_port() -> None:
+    nat = Nat()
+    hosts = [HOST, OTHER_HOST, endpoint("192.168.1.2", 40001)]
+    ports = [nat.out(host) for host in hosts]
+    assert len(set(ports)) == 3
+    assert [nat.back(port) for port in ports] == hosts
+
+
+def test_each_protocol_has_the_whole_set() -> None:
+    nat = Nat()
+    assert nat.out(protocol=TCP, flags=SYN) == nat.out(protocol=UDP) == nat.out(protocol=ICMP)
+    port = nat.out(OTHER_HOST, protocol=UDP)
+    refused(Reason.NO_MAPPING, lambda: nat.back(port, protocol=TCP))
+
+
+def test_a_port_of_the_set_is_kept() -> None:
+    """RFC 4787 REQ-3 a: port preservation, as long as nobody else has it."""
+    nat = Nat()
+    assert nat.out(endpoint("192.168.1.2", 32770)) == 32770
+    assert nat.out(endpoint("192.168.1.3", 32770)) == 16384
+    assert nat.offered == [[32770], [port for port in SMALL_SET if port != 32770]]
+
+
+def test_any_free_port_may_be_chosen() -> None:
+    nat = Nat()
+    nat.out(HOST)
+    nat.out(OTHER_HOST)
+    assert nat.offered == [list(SMALL_SET), list(SMALL_SET)[1:]]
+    assert list(nat.table.candidates(UDP, endpoint("192.168.1.4", 1))) == list(SMALL_SET)[2:]
+
+
+def test_the_chosen_port_is_used() -> None:
+    nat = Nat()
+    nat.table.choose = lambda _, ports: ports[-1]
+    assert nat.out() == 49155
+
+
+def test_reserved_ports_are_never_handed_out() -> None:
+    nat = Nat(reserved=range(32768, 65536))
+    assert nat.out(endpoint("192.168.1.2", 49152)) == 16384
+    assert nat.offered == [[16384, 16385, 16386, 16387]]
+    for number in range(3):
+        nat.out(endpoint("192.168.1.9", number))
+    refused(Reason.PORTS_EXHAUSTED, lambda: nat.out(OTHER_HOST))
+
+
+def test_chance_takes_every_port() -> None:
+    ports = list(SMALL_SET)
+    assert {choose_at_random(UDP, ports) for _ in range(1000)} == set(ports)
+
+
+def filled() -> Nat:
+    nat = Nat()
+    for number in range(len(SMALL_SET)):
+        nat.out(endpoint("192.168.1.9", number))
+    return nat
+
+
+def test_no_port_is_left() -> None:
+    nat = filled()
+    refused(Reason.PORTS_EXHAUSTED, lambda: nat.out(HOST))
+    assert nat.out(endpoint("192.168.1.9", 3)) == 16387, "those that have one keep it"
+    assert nat.out(HOST, protocol=TCP, flags=SYN) == 16384
+
+
+def test_an_expired_port_is_taken_over_after_its_grace() -> None:
+    nat = filled()
+    nat.wait(TIMEOUTS.udp_unanswered + GRACE)
+    refused(Reason.PORTS_EXHAUSTED, lambda: nat.out(HOST))
+    nat.out(endpoint("192.168.1.9", 0))  # this one is alive again
+    nat.wait(1)
+    assert nat.out(HOST) == 16385
+    assert nat.back(16385) == HOST
+    assert nat.back(16384) == endpoint("192.168.1.9", 0)
+    # The former owner has no port any more, and gets another.
+    assert nat.out(endpoint("192.168.1.9", 1)) == 16386
+
+
+def test_a_free_port_is_preferred_to_an_expired_one() -> None:
+    nat = Nat()
+    nat.out(HOST)
+    nat.wait(100_000)
+    assert nat.out(OTHER_HOST) == 16385
+
+
+def test_the_owner_alone_revives_an_expired_port() -> None:
+    nat = Nat()
+    port = nat.out(HOST)
+    nat.wait(100_000)
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port))
+    assert nat.out(HOST, OTHER_PEER) == port
+    assert nat.back(port) == HOST
+
+
+def test_a_reset_opens_nothing() -> None:
+    nat = Nat()
+    for flags in (RST, RST | ACK):
+        refused(Reason.NO_MAPPING, lambda flags=flags: nat.out(flags=flags, protocol=TCP))
+    assert nat.offered == []
+
+
+@pytest.mark.parametrize("port", [16388, 0, 80, 65535])
+def test_a_port_nobody_uses(port: int) -> None:
+    refused(Reason.NO_MAPPING, lambda: Nat().back(port))
+
+
+# How long a mapping lives.
+
+
+@dataclass(frozen=True)
+class Step:
+    """One packet, and how long to wait before it."""
+
+    direction: str
+    flags: TcpFlags = NO_FLAGS
+    peer: Endpoint = PEER
+    after: int = 0
+
+
+def out(flags: TcpFlags = NO_FLAGS, peer: Endpoint = PEER, after: int = 0) -> Step:
+    return Step("out", flags, peer, after)
+
+
+def back(flags: TcpFlags = NO_FLAGS, peer: Endpoint = PEER, after: int = 0) -> Step:
+    return Step("back", flags, peer, after)
+
+
+OPENING, ESTABLISHED, CLOSING = (
+    TIMEOUTS.tcp_opening,
+    TIMEOUTS.tcp_established,
+    TIMEOUTS.tcp_closing,
+)
+UNANSWERED, ANSWERED = TIMEOUTS.udp_unanswered, TIMEOUTS.udp_answered
+OPEN = (out(SYN), back(SYN | ACK), out(ACK))
+
+#: A conversation, and how long after its last packet the mapping is still alive.
+LIVES: dict[str, tuple[Protocol, tuple[Step, ...], int]] = {
+    "UDP, nobody answered": (UDP, (out(),), UNANSWERED),
+    "UDP, a stranger answered": (UDP, (out(), back(peer=OTHER_PEER)), UNANSWERED),
+    "UDP, answered": (UDP, (out(), back()), ANSWERED),
+    "UDP, to two peers": (UDP, (out(), out(peer=OTHER_PEER)), ANSWERED),
+    "UDP, another port of the peer": (UDP, (out(), back(), out(peer=OTHER_PEER)), ANSWERED),
+    "ICMP": (ICMP, (out(),), TIMEOUTS.icmp_query),
+    "ICMP, answered": (ICMP, (out(), back()), TIMEOUTS.icmp_query),
+    "ICMP, to two peers": (ICMP, (out(), out(peer=OTHER_PEER)), TIMEOUTS.icmp_query),
+    "TCP, SYN": (TCP, (out(SYN),), OPENING),
+    "TCP, SYN twice": (TCP, (out(SYN), out(SYN)), OPENING),
+    "TCP, SYN and a stranger's answer": (TCP, (out(SYN), back(SYN | ACK, OTHER_PEER)), OPENING),
+    "TCP, both SYNs": (TCP, (out(SYN), back(SYN | ACK)), ESTABLISHED),
+    "TCP, simultaneous open": (TCP, (out(SYN), back(SYN)), ESTABLISHED),
+    "TCP, established": (TCP, OPEN, ESTABLISHED),
+    "TCP, seen in its middle": (TCP, (out(ACK), back(ACK)), ESTABLISHED),
+    "TCP, one FIN from us": (TCP, (*OPEN, out(FIN | ACK)), ESTABLISHED),
+    "TCP, one FIN from them": (TCP, (*OPEN, back(FIN | ACK)), ESTABLISHED),
+    "TCP, both FINs": (TCP, (*OPEN, out(FIN | ACK), back(FIN | ACK)), CLOSING),
+    "TCP, both FINs and the last ACK": (
+        TCP,
+        (*OPEN, back(FIN | ACK), out(FIN | ACK), back(ACK)),
+        CLOSING,
+    ),
+    "TCP, FIN of a stranger": (
+        TCP,
+        (*OPEN, out(FIN | ACK), back(FIN | ACK, OTHER_PEER)),
+        ESTABLISHED,
+    ),
+    "TCP, reset by us": (TCP, (*OPEN, out(RST)), CLOSING),
+    "TCP, reset by them": (TCP, (*OPEN, back(RST)), CLOSING),
+    "TCP, SYN refused": (TCP, (out(SYN), back(RST | ACK)), CLOSING),
+    "TCP, reset by a stranger": (TCP, (*OPEN, back(RST, OTHER_PEER)), ESTABLISHED),
+    "TCP, we talk after their reset": (TCP, (*OPEN, back(RST), out(ACK)), ESTABLISHED),
+    "TCP, they talk after their reset": (TCP, (*OPEN, back(RST), back(ACK)), ESTABLISHED),
+    "TCP, they talk after our reset": (TCP, (*OPEN, out(RST), back(ACK)), ESTABLISHED),
+    "TCP, opened again after FINs": (
+        TCP,
+        (*OPEN, out(FIN | ACK), back(FIN | ACK), out(SYN)),
+        OPENING,
+    ),
+    "TCP, opened again elsewhere": (
+        TCP,
+        (*OPEN, back(RST), out(SYN, OTHER_PEER), back(SYN | ACK, OTHER_PEER)),
+        ESTABLISHED,
+    ),
+    "TCP, opened again and closed again": (
+        TCP,
+        (*OPEN, out(RST), out(SYN), back(SYN | ACK), back(RST)),
+        CLOSING,
+    ),
+    "TCP, SYN in an open connection": (TCP, (*OPEN, out(SYN)), ESTABLISHED),
+    "TCP, SYN and ACK after closing": (TCP, (*OPEN, out(RST), out(SYN | ACK)), ESTABLISHED),
+    "TCP, two peers": (TCP, (out(SYN), out(SYN, OTHER_PEER)), ESTABLISHED),
+    "TCP, two peers, one closed": (
+        TCP,
+        (*OPEN, out(SYN, OTHER_PEER), out(FIN | ACK), back(FIN | ACK)),
+        ESTABLISHED,
+    ),
+    "TCP, two peers, closed and opened": (
+        TCP,
+        (*OPEN, out(SYN, OTHER_PEER), back(RST), out(SYN)),
+        ESTABLISHED,
+    ),
+    "TCP, revived is new": (TCP, (*OPEN, out(SYN, after=ESTABLISHED + 1)), OPENING),
+    "UDP, revived is new": (UDP, (out(), back(), out(after=ANSWERED + 1)), UNANSWERED),
+    "TCP, revived by a reset": (TCP, (*OPEN, out(RST, after=ESTABLISHED + 1)), CLOSING),
+    "TCP, revived by a FIN": (
+        TCP,
+        (*OPEN, out(FIN, after=ESTABLISHED + 1), back(FIN)),
+        CLOSING,
+    ),
+}
+
+
+def converse(nat: Nat, protocol: Protocol, steps: Sequence[Step]) -> int:
+    """Sends the packets; the port."""
+    port = -1
+    for step in steps:
+        nat.wait(step.after)
+        if step.direction == "out":
+            port = nat.out(HOST, step.peer, step.flags, protocol)
+        else:
+            nat.back(port, step.peer, step.flags, protocol)
+    return port
+
+
+STRANGER = endpoint("203.0.113.200", 1)
+
+
+@pytest.mark.parametrize("conversation", LIVES)
+def test_how_long_a_mapping_lives(conversation: str) -> None:
+    protocol, steps, lifetime = LIVES[conversation]
+    nat = Nat()
+    port = converse(nat, protocol, steps)
+    nat.wait(lifetime)
+    assert nat.back(port, STRANGER, protocol=protocol) == HOST
+    nat.wait(1)
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port, STRANGER, protocol=protocol))
+
+
+def test_what_comes_from_outside_keeps_nothing_alive() -> None:
+    """RFC 4787 REQ-6: only the LAN refreshes a mapping."""
+    nat = Nat()
+    port = nat.out()
+    nat.back(port)
+    for _ in range(10):
+        nat.wait(ANSWERED // 10)
+        nat.back(port)
+    nat.wait(1)
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port))
+
+
+def test_what_comes_from_the_lan_keeps_it_alive() -> None:
+    nat = Nat()
+    port = nat.out()
+    for _ in range(10):
+        nat.wait(UNANSWERED)
+        assert nat.out() == port
+    nat.wait(UNANSWERED)
+    assert nat.back(port) == HOST
+
+
+@pytest.mark.parametrize(
+    ("steps", "last"),
+    [
+        pytest.param((out(SYN),), back(SYN | ACK, after=100), id="answer"),
+        pytest.param(OPEN, back(RST, after=7000), id="reset"),
+        pytest.param((*OPEN, out(FIN)), back(FIN, after=7000), id="second FIN"),
+        pytest.param((*OPEN, back(RST)), back(ACK, after=100), id="reset taken back"),
+    ],
+)
+def test_a_change_of_state_from_outside_starts_the_clock_anew(
+    steps: tuple[Step, ...], last: Step
+) -> None:
+    """RFC 7857 section 2.2: 4 minutes after a reset, however long it was silent before."""
+    nat = Nat()
+    port = converse(nat, TCP, (*steps, last))
+    nat.wait(CLOSING)
+    assert nat.back(port, STRANGER, protocol=TCP) == HOST
+
+
+def test_the_defaults_are_those_of_the_rfcs() -> None:
+    defaults = Timeouts()
+    assert defaults.tcp_established == 2 * 3600 + 4 * 60  # RFC 5382 REQ-5
+    assert defaults.tcp_opening == defaults.tcp_closing == 4 * 60
+    assert (defaults.udp_unanswered, defaults.udp_answered) == (2 * 60, 5 * 60)  # RFC 4787 REQ-5
+    assert defaults.icmp_query == 60  # RFC 5508 REQ-2
+
+
+@pytest.mark.parametrize("protocol", Protocol)
+def test_each_timeout_is_used_somewhere(protocol: Protocol) -> None:
+    timeouts = Timeouts(1, 2, 3, 4, 5, 6)
+    facts = [
+        MappingFacts(answered, closing, several)
+        for answered in (False, True)
+        for closing in (False, True)
+        for several in (False, True)
+    ]
+    found = [timeout_of(timeouts, protocol, fact) for fact in facts]
+    expected = {
+        # In the order of the facts: closing and several peers change fastest.
+        TCP: [1, 2, 3, 2, 2, 2, 3, 2],
+        UDP: [4, 5, 4, 5, 5, 5, 5, 5],
+        ICMP: [6] * 8,
+    }
+    assert found == expected[protocol]
+
+
+# Whatever happens.
+
+
+@dataclass(frozen=True)
+class Packet:
+    host: int
+    peer: Endpoint
+    flags: TcpFlags
+    protocol: Protocol
+
+
+PACKETS = st.builds(
+    Packet,
+    host=st.integers(0, 15),
+    peer=st.sampled_from([PEER, OTHER_PEER]),
+    flags=st.sampled_from([NO_FLAGS, SYN, ACK, FIN | ACK, RST]),
+    protocol=st.sampled_from([TCP, UDP]),
+)
+EVENTS = st.one_of(PACKETS, st.sampled_from([1, 60, 121, 241, 301, 7441]))
+
+
+@given(st.lists(EVENTS, max_size=60))
+@settings(deadline=None, derandomize=True, database=None, max_examples=200)
+def test_a_port_leads_back_to_whoever_had_it_last(events: list[Packet | int]) -> None:
+    nat = Nat(reserved=range(16384, 16386))
+    owners: dict[Protocol, dict[int, Endpoint]] = {TCP: {}, UDP: {}}
+    for event in events:
+        if isinstance(event, int):
+            nat.wait(event)
+            continue
+        host = endpoint("192.168.1.2", 16380 + event.host)
+        owned = owners[event.protocol]
+        try:
+            port = nat.out(host, event.peer, event.flags, event.protocol)
+        except Refused as refusal:
+            assert refusal.reason in (Reason.PORTS_EXHAUSTED, Reason.NO_MAPPING)
+            assert host not in owned.values()
+            continue
+        assert port in SMALL_SET
+        assert port not in (16384, 16385)
+        assert owned.get(port) == host or host not in owned.values()
+        owned[port] = host
+        for number, owner in owned.items():
+            try:
+                assert nat.back(number, STRANGER, protocol=event.protocol) == owner
+            except Refused as refusal:
+                assert refusal.reason is Reason.MAPPING_EXPIRED

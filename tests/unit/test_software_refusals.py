@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Is every packet the software path cannot handle refused, for the right reason?
+
+The last test reads the sources: no reason may be in them that no case here produces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NS,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.packet import Packet
+from scapy_tools import (
+    HOST,
+    OWN_IPV4,
+    OWN_IPV6,
+    PORT,
+    SERVER,
+    SERVER_IPV6,
+    Clock,
+    from_host,
+    from_server,
+    new_ce,
+    sole,
+)
+
+from harness.domains import BR, domain
+from mapxdp import software
+from mapxdp.model.domain import Mode
+from mapxdp.reasons import Reason, ReasonClass
+from mapxdp.software.ce import CeSettings, CustomerEdge
+from mapxdp.software.verdict import Outcome
+
+SYN = TCP(sport=40000, dport=80, flags="S")
+QUERY = UDP(sport=40000, dport=53) / b"query"
+REPLY = UDP(sport=53, dport=PORT) / b"reply"
+
+
+#: Packets by the reason they are refused for, and by name.
+Cases = dict[Reason, dict[str, Packet | bytes]]
+
+
+def cut(packet: Packet, length: int) -> bytes:
+    """The first octets of a packet whose lengths still say more."""
+    return bytes(packet)[:length]
+
+
+def changed(packet: Packet, at: int, value: int) -> bytes:
+    """The packet with another octet at one place."""
+    data = bytearray(bytes(packet))
+    data[at] = value
+    return bytes(data)
+
+
+def in_ipv6(data: bytes, next_header: int) -> bytes:
+    """Octets in an IPv6 packet from the server whose lengths are right."""
+    return bytes(IPv6(src=SERVER_IPV6, dst=OWN_IPV6, nh=next_header) / data)
+
+
+def in_tunnel(inner: Packet | bytes, next_header: int = 4, source: str = str(BR)) -> bytes:
+    """Octets in an IPv6 packet from the BR."""
+    return bytes(IPv6(src=source, dst=OWN_IPV6, nh=next_header) / bytes(inner))
+
+
+def to(destination: str) -> IP:
+    return IP(src=HOST, dst=destination) / QUERY
+
+
+TCP_HEADER = bytes(TCP(sport=40000, dport=80, chksum=1))
+
+#: Octets of a transport protocol, and the number of that protocol.
+Transports = dict[Reason, dict[str, tuple[bytes, int]]]
+
+TRANSPORT: Transports = {
+    Reason.MALFORMED_TRANSPORT: {
+        "TCP of 19 octets": (TCP_HEADER[:19], 6),
+        "TCP of one octet": (b"\0", 6),
+        "TCP offset 4": (changed(TCP(chksum=1), 12, 4 << 4), 6),
+        "TCP offset past the end": (changed(TCP(chksum=1), 12, 6 << 4), 6),
+        "UDP of 7 octets": (bytes(UDP(len=8, chksum=1))[:7], 17),
+        "UDP length 7": (bytes(UDP(len=7, chksum=1)), 17),
+        "UDP length past the end": (bytes(UDP(len=9, chksum=1)), 17),
+    },
+    Reason.PROTOCOL_WITHOUT_PORTS: {
+        "GRE": (bytes(20), 47),
+        "ESP": (bytes(20), 50),
+        "no next header": (bytes(20), 59),
+        "SCTP": (bytes(20), 132),
+    },
+}
+ICMPV4: Transports = {
+    Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMP(chksum=1))[:7], 1)},
+    Reason.ICMP_NOT_ECHO: {
+        "unreachable": (bytes(ICMP(type=3, code=4)), 1),
+        "time exceeded": (bytes(ICMP(type=11)), 1),
+        "timestamp": (bytes(ICMP(type=13)), 1),
+        "type of an ICMPv6 echo": (changed(ICMP(), 0, 128), 1),
+    },
+    Reason.PROTOCOL_WITHOUT_PORTS: {"ICMPv6 in IPv4": (bytes(20), 58)},
+}
+ICMPV6: Transports = {
+    Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMPv6EchoRequest(cksum=1))[:7], 58)},
+    Reason.ICMP_NOT_ECHO: {
+        "neighbour solicitation": (bytes(ICMPv6ND_NS(cksum=1)), 58),
+        "packet too big": (b"\x02" + bytes(20), 58),
+        "type of an ICMPv4 echo": (b"\x08" + bytes(20), 58),
+    },
+    Reason.PROTOCOL_WITHOUT_PORTS: {"ICMPv4 in IPv6": (bytes(20), 1)},
+}
+
+#: From the LAN, in each mode.
+FROM_LAN: Cases = {
+    Reason.MALFORMED_IPV4: {
+        "nothing": b"",
+        "19 octets": cut(from_host(SYN), 19),
+        "an octet cut off": bytes(from_host(SYN))[:-1],
+        "version 5": changed(from_host(SYN), 0, 0x55),
+        "version 6": IPv6(src=SERVER_IPV6, dst=OWN_IPV6) / SYN,
+        "header of 16 octets": changed(from_host(SYN), 0, 0x44),
+        "total length 19": changed(from_host(SYN), 3, 19),
+        "total length within options": changed(from_host(SYN), 0, 0x4F),
+    },
+    Reason.DESTINATION_NOT_ROUTED: {
+        "this network": to("0.0.0.1"),
+        "loopback": to("127.0.0.1"),
+        "link-local": to("169.254.0.1"),
+        "multicast": to("224.0.0.251"),
+        "class E": to("240.0.0.1"),
+        "broadcast": to("255.255.255.255"),
+        "multicast with options": changed(to("224.0.0.22"), 0, 0x46),
+        "multicast fragment": changed(to("239.1.1.1"), 6, 0x20),
+    },
+    Reason.DESTINATION_ON_LINK: {
+        "the modem's page": to("192.168.100.1"),
+        "the modem's ICMP": IP(src=HOST, dst="192.168.100.1") / ICMP(type=13),
+    },
+    Reason.IPV4_OPTIONS: {
+        "options": from_host(SYN, options=[b"\x94\x04\x00\x00"]),
+        "options of a fragment": from_host(SYN, options=b"\1" * 4, flags="MF"),
+    },
+    Reason.FRAGMENT: {
+        "first fragment": from_host(SYN, flags="MF"),
+        "later fragment": from_host(SYN, frag=1),
+        "last offset": from_host(SYN, frag=0x1FFF),
+        "evil fragment with DF": from_host(SYN, flags="DF+MF"),
+    },
+    Reason.TOO_BIG: {
+        "too big": from_host(UDP(sport=1, dport=2) / bytes(1433)),
+    },
+    Reason.NO_MAPPING: {
+        "reset of nothing": from_host(TCP(sport=40000, dport=80, flags="R")),
+        "reset and ACK": from_host(TCP(sport=40000, dport=80, flags="RA")),
+    },
+}
+
+OTHER_IPV6 = "2001:db8:12:3400:0:c000:212:35"
+STRANGER = "2001:db8:fffe::1"
+
+FROM_WAN_MAP_T: Cases = {
+    Reason.IPV6_HEADER_CUT: {
+        "nothing": b"",
+        "39 octets": cut(from_server(Mode.MAP_T, REPLY), 39),
+        "version 4": changed(from_server(Mode.MAP_T, REPLY), 0, 0x45),
+    },
+    Reason.NOT_MAP_ADDRESS: {
+        "another PSID's": IPv6(src=SERVER_IPV6, dst=OTHER_IPV6) / REPLY,
+        "multicast": IPv6(src=SERVER_IPV6, dst="ff02::1") / REPLY,
+        "not for us and cut": IPv6(src=SERVER_IPV6, dst=OTHER_IPV6, plen=9),
+    },
+    Reason.SOURCE_OUTSIDE_DOMAIN: {
+        "a stranger": IPv6(src=STRANGER, dst=OWN_IPV6) / REPLY,
+        "a stranger's junk": IPv6(src=STRANGER, dst=OWN_IPV6, plen=9),
+    },
+    Reason.MALFORMED_IPV6: {
+        "no payload": IPv6(src=SERVER_IPV6, dst=OWN_IPV6, nh=17),
+        "an octet cut off": bytes(from_server(Mode.MAP_T, REPLY))[:-1],
+    },
+    Reason.EXTENSION_HEADER: {
+        "hop-by-hop options": from_server(Mode.MAP_T, IPv6ExtHdrHopByHop() / REPLY),
+        "routing": from_server(Mode.MAP_T, IPv6ExtHdrRouting() / REPLY),
+        "destination options": from_server(Mode.MAP_T, IPv6ExtHdrDestOpt() / REPLY),
+        "authentication": in_ipv6(bytes(24), 51),
+    },
+    Reason.FRAGMENT: {
+        "fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1) / REPLY),
+        "atomic fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment() / REPLY),
+    },
+    Reason.PROTOCOL_WITHOUT_PORTS: {
+        "IPv4": from_server(Mode.MAP_T, IP(src=SERVER, dst=OWN_IPV4) / REPLY),
+    },
+    Reason.UDP_CHECKSUM_ZERO: {
+        "no UDP checksum": from_server(Mode.MAP_T, UDP(dport=PORT, chksum=0)),
+    },
+    Reason.PORT_OUTSIDE_SET: {
+        "port 0": from_server(Mode.MAP_T, UDP(dport=0)),
+        "excluded port": from_server(Mode.MAP_T, UDP(dport=208)),
+        "port before": from_server(Mode.MAP_T, TCP(dport=1231)),
+        "port after": from_server(Mode.MAP_T, TCP(dport=1236)),
+        "identifier": from_server(Mode.MAP_T, ICMPv6EchoRequest(id=1236)),
+    },
+    Reason.NO_MAPPING: {
+        "port of nobody": from_server(Mode.MAP_T, REPLY),
+        "identifier of nobody": from_server(Mode.MAP_T, ICMPv6EchoRequest(id=PORT)),
+    },
+}
+
+INNER = IP(src=SERVER, dst=OWN_IPV4) / REPLY
+
+FROM_WAN_MAP_E: Cases = {
+    Reason.IPV6_HEADER_CUT: {
+        "nothing": b"",
+        "39 octets": in_tunnel(INNER)[:39],
+    },
+    Reason.NOT_MAP_ADDRESS: {
+        "another PSID's": IPv6(src=str(BR), dst=OTHER_IPV6) / INNER,
+    },
+    Reason.NOT_ENCAPSULATED: {
+        "TCP from the BR": IPv6(src=str(BR), dst=OWN_IPV6) / SYN,
+        "TCP from a stranger": IPv6(src=STRANGER, dst=OWN_IPV6) / SYN,
+        "ICMPv6": IPv6(src=STRANGER, dst=OWN_IPV6) / ICMPv6EchoRequest(),
+        "ESP from the BR": in_tunnel(bytes(20), 50),
+        "options of a stranger": in_tunnel(bytes(20), 60, STRANGER),
+        "fragment of a stranger": in_tunnel(bytes(20), 44, STRANGER),
+    },
+    Reason.FRAGMENT: {
+        "fragment": in_tunnel(bytes(20), 44),
+        "fragment inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / REPLY),
+    },
+    Reason.EXTENSION_HEADER: {
+        "hop-by-hop options": in_tunnel(bytes(20), 0),
+        "routing": in_tunnel(bytes(20), 43),
+        "authentication": in_tunnel(bytes(20), 51),
+        "destination options": in_tunnel(bytes(20), 60),
+    },
+    Reason.TUNNEL_SOURCE: {
+        "from a stranger": in_tunnel(INNER, source=STRANGER),
+        "from a stranger, cut": in_tunnel(INNER, source=STRANGER)[:-1],
+    },
+    Reason.MALFORMED_IPV6: {
+        "no payload": in_tunnel(b""),
+        "an octet cut off": in_tunnel(INNER)[:-1],
+    },
+    Reason.MALFORMED_IPV4: {
+        "19 octets inside": in_tunnel(bytes(INNER)[:19]),
+        "an octet missing inside": in_tunnel(bytes(INNER)[:-1]),
+        "IPv6 inside": in_tunnel(changed(INNER, 0, 0x65)),
+    },
+    Reason.INNER_DESTINATION: {
+        "another address": in_tunnel(IP(src=SERVER, dst="192.0.2.19") / REPLY),
+        "another's fragment": in_tunnel(IP(src=SERVER, dst="192.0.2.19", frag=1) / REPLY),
+    },
+    Reason.IPV4_OPTIONS: {
+        "options inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, options=b"\1" * 4) / REPLY),
+    },
+    Reason.CONGESTION_MARK_LOST: {
+        "mark lost": IPv6(src=str(BR), dst=OWN_IPV6, tc=3) / INNER,
+        "mark lost on GRE": IPv6(src=str(BR), dst=OWN_IPV6, tc=3)
+        / IP(src=SERVER, dst=OWN_IPV4, proto=47),
+    },
+    Reason.PORT_OUTSIDE_SET: {
+        "excluded port": in_tunnel(IP(src=SERVER, dst=OWN_IPV4) / UDP(dport=208)),
+        "identifier": in_tunnel(IP(src=SERVER, dst=OWN_IPV4) / ICMP(id=1236)),
+    },
+    Reason.NO_MAPPING: {
+        "port of nobody": in_tunnel(INNER),
+    },
+}
+
+#: With NAPT44 off, a host has to use the CE's own address and ports.
+FROM_LAN_WITHOUT_NAPT44: Cases = {
+    Reason.SOURCE_NOT_OURS: {
+        "a private address": from_host(REPLY),
+        "another CE's address": IP(src="192.0.2.19", dst=SERVER) / QUERY,
+    },
+    Reason.PORT_OUTSIDE_SET: {
+        "a foreign port": IP(src=OWN_IPV4, dst=SERVER) / QUERY,
+        "a foreign identifier": IP(src=OWN_IPV4, dst=SERVER) / ICMP(id=1),
+    },
+}
+
+
+def ce_for(mode: Mode, nat: bool = True) -> CustomerEdge:
+    settings = CeSettings(
+        ipv4_mtu=1460,
+        mss=None,
+        translates_ports=nat,
+        on_link=(IPv4Network("192.168.100.0/24"),),
+    )
+    return CustomerEdge(domain(mode), settings)
+
+
+def each(cases: Cases) -> pytest.MarkDecorator:
+    """Runs a test for each packet, with the reason it should be refused for."""
+    return pytest.mark.parametrize(
+        ("packet", "reason"),
+        [
+            pytest.param(packet, reason, id=f"{reason}-{name}")
+            for reason, packets in cases.items()
+            for name, packet in packets.items()
+        ],
+    )
+
+
+def each_transport(*tables: Transports) -> pytest.MarkDecorator:
+    """The same for transport headers, whatever is around them."""
+    return pytest.mark.parametrize(
+        ("data", "protocol", "reason"),
+        [
+            pytest.param(data, protocol, reason, id=f"{reason}-{name}")
+            for table in tables
+            for reason, packets in table.items()
+            for name, (data, protocol) in packets.items()
+        ],
+    )
+
+
+def check(way: Callable[[bytes], Outcome], packet: Packet | bytes, reason: Reason) -> None:
+    outcome = way(bytes(packet))
+    assert outcome == Outcome(reason)
+    assert outcome.verdict is reason.reason_class
+    assert outcome.verdict in (ReasonClass.PASS, ReasonClass.DROP)
+
+
+BOTH = pytest.mark.parametrize("mode", [Mode.MAP_T, Mode.MAP_E])
+
+
+@BOTH
+@each(FROM_LAN)
+def test_from_the_lan(packet: Packet | bytes, reason: Reason, mode: Mode) -> None:
+    check(ce_for(mode).from_lan, packet, reason)
+
+
+@BOTH
+@each_transport(TRANSPORT, ICMPV4)
+def test_transport_from_the_lan(data: bytes, protocol: int, reason: Reason, mode: Mode) -> None:
+    check(ce_for(mode).from_lan, IP(src=HOST, dst=SERVER, proto=protocol) / data, reason)
+
+
+@BOTH
+@each(FROM_LAN_WITHOUT_NAPT44)
+def test_from_the_lan_without_napt44(packet: Packet, reason: Reason, mode: Mode) -> None:
+    check(ce_for(mode, nat=False).from_lan, packet, reason)
+
+
+@each(FROM_WAN_MAP_T)
+def test_from_the_wan_in_map_t(packet: Packet | bytes, reason: Reason) -> None:
+    check(ce_for(Mode.MAP_T).from_wan, packet, reason)
+
+
+@each_transport(TRANSPORT, ICMPV6)
+def test_transport_from_the_wan_in_map_t(data: bytes, protocol: int, reason: Reason) -> None:
+    check(ce_for(Mode.MAP_T).from_wan, in_ipv6(data, protocol), reason)
+
+
+@each(FROM_WAN_MAP_E)
+def test_from_the_wan_in_map_e(packet: Packet | bytes, reason: Reason) -> None:
+    check(ce_for(Mode.MAP_E).from_wan, packet, reason)
+
+
+@each_transport(TRANSPORT, ICMPV4)
+def test_transport_from_the_wan_in_map_e(data: bytes, protocol: int, reason: Reason) -> None:
+    inner = IP(src=SERVER, dst=OWN_IPV4, proto=protocol) / data
+    check(ce_for(Mode.MAP_E).from_wan, in_tunnel(inner), reason)
+
+
+def test_udp_without_checksum_is_refused_in_map_t_alone() -> None:
+    packet = bytes(from_host(UDP(sport=40000, dport=53, chksum=0)))
+    assert ce_for(Mode.MAP_T).from_lan(packet) == Outcome(Reason.UDP_CHECKSUM_ZERO)
+    assert ce_for(Mode.MAP_E).from_lan(packet).reason is Reason.TRANSLATED
+
+
+def test_a_packet_after_the_mapping_expired() -> None:
+    clock = Clock()
+    ce = new_ce(Mode.MAP_T, clock=clock, timeout=60)
+    sole(ce.from_lan(bytes(from_host(QUERY))))
+    reply = bytes(from_server(Mode.MAP_T, REPLY))
+    clock.now += 60
+    assert ce.from_wan(reply).reason is Reason.TRANSLATED
+    clock.now += 61
+    assert ce.from_wan(reply) == Outcome(Reason.MAPPING_EXPIRED)
+
+
+def test_a_packet_for_which_there_is_no_port() -> None:
+    ce = new_ce(Mode.MAP_T)
+    ports = len(domain(Mode.MAP_T).port_set)
+    outcomes = [
+        ce.from_lan(bytes(from_host(UDP(sport=port, dport=53, chksum=1))))
+        for port in range(2, 2 + ports + 1)
+    ]
+    assert {outcome.reason for outcome in outcomes[:-1]} == {Reason.TRANSLATED}
+    assert outcomes[-1] == Outcome(Reason.PORTS_EXHAUSTED)
+
+
+def test_every_reason_in_the_sources_is_produced_here() -> None:
+    tables = (
+        FROM_LAN,
+        FROM_LAN_WITHOUT_NAPT44,
+        FROM_WAN_MAP_T,
+        FROM_WAN_MAP_E,
+        TRANSPORT,
+        ICMPV4,
+        ICMPV6,
+    )
+    produced = {reason.name for table in tables for reason in table}
+    produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED"}  # by the tests above
+    assert software.__file__ is not None
+    sources = Path(software.__file__).parent.glob("*.py")
+    named = {
+        name
+        for source in sources
+        for name in re.findall(r"Refused\(Reason\.(\w+)\)", source.read_text(encoding="utf-8"))
+    }
+    assert named == produced
