@@ -16,7 +16,7 @@ from mapxdp.software.transport import (
     Transport,
 )
 from mapxdp.software.verdict import Refused
-from mapxdp.software.wire import PROTO_ICMP, PROTO_ICMPV6, Ipv4, Ipv6
+from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, Ipv4, Ipv6
 
 LONGEST_WITHOUT_DF = 1260
 _IPV4_HEADER = 20
@@ -72,7 +72,7 @@ def ipv6_to_ipv4(
     return Ipv4(
         tos=ipv6.traffic_class,
         identification=identification,
-        dont_fragment=_IPV4_HEADER + len(transport.data) > LONGEST_WITHOUT_DF,
+        flags=DONT_FRAGMENT if _IPV4_HEADER + len(transport.data) > LONGEST_WITHOUT_DF else 0,
         ttl=ipv6.hop_limit,
         protocol=protocol,
         checksum=0,

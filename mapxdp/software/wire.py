@@ -30,17 +30,20 @@ EXTENSION_HEADERS = frozenset(
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
-_DONT_FRAGMENT = 0x4000
+DONT_FRAGMENT = 0x4000
 _FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
 
 
 @dataclass(frozen=True, slots=True)
 class Ipv4:
-    """An IPv4 packet without options that is no fragment. Addresses are 4 octets."""
+    """An IPv4 packet without options that is no fragment. Addresses are 4 octets.
+
+    ``flags`` is their 16-bit word: DONT_FRAGMENT, and the reserved bit, which a tunnel carries.
+    """
 
     tos: int
     identification: int
-    dont_fragment: bool
+    flags: int
     ttl: int
     protocol: int
     checksum: int
@@ -55,7 +58,7 @@ class Ipv4:
             self.tos,
             _IPV4.size + len(self.payload),
             self.identification,
-            _DONT_FRAGMENT if self.dont_fragment else 0,
+            self.flags,
             self.ttl,
             self.protocol,
             checksum_field,
@@ -124,7 +127,7 @@ def read_ipv4(packet: bytes) -> Ipv4:
     return Ipv4(
         tos=tos,
         identification=identification,
-        dont_fragment=bool(fragment & _DONT_FRAGMENT),
+        flags=fragment,
         ttl=ttl,
         protocol=protocol,
         checksum=field,

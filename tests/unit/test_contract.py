@@ -416,6 +416,28 @@ def test_what_python_misreads_does_not_compile(
     assert "mapxdp.contract misread contract.h" in result.stderr
 
 
+#: Structs that are not padded by hand: the compiler then pads, and so must Python.
+UNPADDED = {
+    "a gap within": ("contract.h", "__u8 zero;", "__u8 zero;\n\t__u8 one;\n\t__u64 wide;"),
+    "a gap at the end": ("contract.h", "__u8 zero;", "__u8 zero;\n\t__u8 one;"),
+    "a gap before a struct": (
+        "contract.h",
+        "__u32 on_link_count;",
+        "__u32 on_link_count;\n\t__u8 one;",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", COMPILERS)
+@pytest.mark.parametrize("change", UNPADDED)
+def test_python_pads_as_the_compiler_does(
+    change: str, target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = edited(monkeypatch, tmp_path, [UNPADDED[change]])
+    result = check_syntax(target, other.assertions(), tmp_path, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("change", SEEN)
 def test_a_change_of_what_is_pinned_is_seen(
     change: str, contract: Contract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

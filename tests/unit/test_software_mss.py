@@ -17,7 +17,6 @@ from scapy_tools import (
     PORT,
     SERVER,
     SERVER_IPV6,
-    assert_sound,
     dissected,
     from_host,
     from_server,
@@ -141,8 +140,13 @@ def test_it_is_left_alone_where_nobody_asked(mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_payload_is_no_option(mode: Mode) -> None:
-    sent = from_host(TCP(sport=40000, dport=80, flags="S") / mss(1460))
-    packet = sole(new_ce(mode, mss=LIMIT).from_lan(bytes(sent)))
-    assert packet.endswith(mss(1460))
-    assert_sound(packet)
+@pytest.mark.parametrize("cut_at", range(5))
+def test_payload_is_no_option(mode: Mode, cut_at: int) -> None:
+    """The header ends within the option; the payload looks like the rest of it."""
+    options, payload = mss(0xFFFF)[:cut_at], mss(0xFFFF)[cut_at:] + b"\xff\xff"
+    options = NOP * (-len(options) % 4) + options
+    ip = IP(src=HOST, dst=SERVER, proto=6)
+    data = segment(ip, options, sport=40000, dport=80, flags="S") + payload
+    packet = sole(new_ce(mode, mss=LIMIT).from_lan(bytes(ip / data)))
+    expected = NOP * (-len(options) % 4) + mss(LIMIT) if cut_at == 4 else options
+    assert packet.endswith(expected + payload)

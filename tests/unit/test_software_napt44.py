@@ -176,7 +176,8 @@ def test_no_port_is_left() -> None:
 
 def test_an_expired_port_is_taken_over_after_its_grace() -> None:
     nat = filled()
-    nat.wait(TIMEOUTS.udp_unanswered + GRACE)
+    assert GRACE == 1
+    nat.wait(TIMEOUTS.udp_unanswered + 1)
     refused(Reason.PORTS_EXHAUSTED, lambda: nat.out(HOST))
     nat.out(endpoint("192.168.1.9", 0))  # this one is alive again
     nat.wait(1)
@@ -330,6 +331,31 @@ def converse(nat: Nat, protocol: Protocol, steps: Sequence[Step]) -> int:
         else:
             nat.back(port, step.peer, step.flags, protocol)
     return port
+
+
+@pytest.mark.parametrize(
+    ("steps", "peer"),
+    [
+        pytest.param(OPEN, PEER, id="open"),
+        pytest.param((*OPEN, out(SYN, OTHER_PEER)), PEER, id="another beside it"),
+        pytest.param((*OPEN, back(RST), out(SYN, OTHER_PEER)), OTHER_PEER, id="another after it"),
+        pytest.param(
+            (*OPEN, out(SYN, OTHER_PEER), back(RST), out(SYN, OTHER_PEER)),
+            PEER,
+            id="one of two closed",
+        ),
+        pytest.param(
+            (out(SYN), out(SYN, OTHER_PEER, after=ESTABLISHED + 1)), OTHER_PEER, id="revived"
+        ),
+    ],
+)
+def test_which_peer_is_believed(steps: tuple[Step, ...], peer: Endpoint) -> None:
+    nat = Nat()
+    port = converse(nat, TCP, steps)
+    (mapping,) = nat.table.mappings()
+    assert (mapping.protocol, mapping.port, mapping.idle) == (TCP, port, 0)
+    assert (mapping.host.packed, mapping.host_port) == HOST
+    assert (mapping.peer.packed, mapping.peer_port) == peer
 
 
 STRANGER = endpoint("203.0.113.200", 1)

@@ -138,7 +138,7 @@ def test_dont_fragment_says_that_the_sender_knows_the_path(length: int, flags: s
     assert_sound(packet)
 
 
-@pytest.mark.parametrize("flags", ["", "DF"])
+@pytest.mark.parametrize("flags", ["", "DF", "evil", "evil+DF"])
 def test_a_tunnel_leaves_the_inner_packet_alone(flags: str) -> None:
     ce = new_ce(Mode.MAP_E, nat=False)
     sent = IP(src=OWN_IPV4, dst=SERVER, flags=flags, id=77, ttl=3) / udp(PORT, 53)

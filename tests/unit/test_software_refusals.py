@@ -155,6 +155,7 @@ FROM_LAN: Cases = {
         "first fragment": from_host(SYN, flags="MF"),
         "later fragment": from_host(SYN, frag=1),
         "last offset": from_host(SYN, frag=0x1FFF),
+        **{f"offset {1 << bit}": from_host(SYN, frag=1 << bit) for bit in range(1, 13)},
         "evil fragment with DF": from_host(SYN, flags="DF+MF"),
     },
     Reason.TOO_BIG: {
