@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Capture files through the software path: ``mapxdp translate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import ARP, Ether
+from scapy.packet import Packet
+from scapy.utils import rdpcap, wrpcap, wrpcapng
+
+from harness import snapshots
+from mapxdp import cli
+
+HOST, SERVER = "192.168.1.2", "198.51.100.7"
+MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
+
+
+@pytest.fixture
+def ce(tmp_path: Path) -> Path:
+    path = tmp_path / "ce.toml"
+    path.write_text(snapshots.CONFIG, encoding="utf-8")
+    return path
+
+
+def translate(
+    ce: Path, direction: str, packets: list[Packet]
+) -> tuple[list[Packet], list[dict[str, object]]]:
+    source, target, report = (ce.with_name(name) for name in ("in.pcap", "out.pcap", "report"))
+    wrpcap(str(source), packets)
+    arguments = ["translate", "-c", ce, "--direction", direction, source, target]
+    assert cli.main([*map(str, arguments), "--report", str(report)]) == 0
+    return list(rdpcap(str(target))), json.loads(report.read_text())
+
+
+def test_ethernet_upstream(ce: Path) -> None:
+    link = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    sent = [
+        link / IP(src=HOST, dst=SERVER, ttl=64) / UDP(sport=1232, dport=53) / b"question",
+        link / ARP(),
+        link / IP(src=HOST, dst="224.0.0.1") / UDP(sport=1, dport=2),
+        link / IP(src=HOST, dst=SERVER, proto=47) / bytes(20),
+        link / IP(src=HOST, dst=SERVER, ttl=9) / UDP(sport=1233, dport=53),
+    ]
+    received, report = translate(ce, "46", sent)
+    assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
+        ("translated", "TRANSLATED", [0]),
+        ("dropped", "MALFORMED_IPV4", []),
+        ("passed", "DESTINATION_NOT_ROUTED", []),
+        ("dropped", "PROTOCOL_WITHOUT_PORTS", []),
+        ("translated", "TRANSLATED", [1]),
+    ]
+    assert [packet[IPv6].hlim for packet in received] == [63, 8]
+    assert [packet[UDP].sport for packet in received] == [1232, 1233]
+    assert received[0][Ether].dst == "02:00:00:00:00:02"
+    assert received[0][IPv6].src == MAP_ADDRESS
+
+
+def test_raw_ip_downstream(ce: Path) -> None:
+    server6 = "2001:db8:ffff:0:c6:3364:700:0"
+    packet = IPv6(src=server6, dst=MAP_ADDRESS) / UDP(sport=53, dport=1232)
+    received, report = translate(ce, "64", [packet])
+    assert received == []
+    assert report[0]["reason"] == "NO_MAPPING"
+
+
+def test_pcapng_and_times(ce: Path) -> None:
+    packet = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)
+    packet.time = 1_700_000_000.25
+    source, target = ce.with_name("in.pcapng"), ce.with_name("out.pcap")
+    wrpcapng(str(source), packet)
+    arguments = ["translate", "-c", ce, "--direction", "46", source, target]
+    assert cli.main(list(map(str, arguments))) == 0
+    (received,) = rdpcap(str(target))
+    assert received[IPv6].src == MAP_ADDRESS
+    assert float(received.time) == 1_700_000_000.25
+
+
+def test_empty_capture(ce: Path) -> None:
+    assert translate(ce, "46", []) == ([], [])
+
+
+def test_other_link_type(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = ce.with_name("in.pcap")
+    wrpcap(str(source), [bytes(40)], linktype=105)
+    arguments = ["translate", "-c", ce, "--direction", "46", source, ce.with_name("out")]
+    assert cli.main(list(map(str, arguments))) == 2
+    assert "capture Ethernet (1) or raw IP (101)" in capsys.readouterr().err
+
+
+def test_target_cannot_be_written(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = ce.with_name("in.pcap")
+    wrpcap(str(source), [IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)])
+    arguments = ["translate", "-c", ce, "--direction", "46", source, ce / "out"]
+    assert cli.main(list(map(str, arguments))) == 2
+    assert "it cannot be written" in capsys.readouterr().err
+
+
+def test_no_capture_file(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["translate", "-c", ce, "--direction", "46", ce, ce.with_name("out")]
+    assert cli.main(list(map(str, arguments))) == 2
+    assert "name a pcap or pcapng file" in capsys.readouterr().err
