@@ -124,10 +124,10 @@ INLINE void note_packet_64(struct slot *slot, const struct transport *transport,
 	struct mapping_state old = {.flags = READ_ONCE(slot->flags), .peer = READ_ONCE(slot->peer)};
 	struct mapping_state new = mapping_after_64(old, transport, peer);
 
-	if (new.flags != old.flags) {
+	/* The peer's SYN says nothing that its first answer has not said. */
+	if ((new.flags ^ old.flags) & ~(__u64)FLAG_SYN_64)
 		WRITE_ONCE(slot->tick_64, now);
-		set_flags(slot, old.flags, new.flags);
-	}
+	set_flags(slot, old.flags, new.flags);
 }
 
 /* A mapping's fields at its first packet. The slot is exclusively ours. */
