@@ -9,6 +9,8 @@
 #ifndef MAPXDP_CONTRACT_H
 #define MAPXDP_CONTRACT_H
 
+#include <linux/types.h>
+
 enum direction { DIRECTION_46, DIRECTION_64, DIRECTIONS };
 
 /* Positions in the counters: room for reasons to come, so that an upgrade keeps the map. */

@@ -10,6 +10,7 @@
 #define MAPXDP_TRANSPORT_CHANGE_H
 
 #include "byteorder.h"
+#include "contract.h"
 #include "csum.h"
 #include "packet.h"
 
