@@ -108,7 +108,10 @@ class Struct:
             return self.nested[field.type_name].pack(**value)
         if not isinstance(value, int) or field.type_name.startswith("__be"):
             raise ValueError(f"struct {self.name}: {field.name} = {value!r}")
-        return value.to_bytes(field.element_size, sys.byteorder)
+        try:
+            return value.to_bytes(field.element_size, sys.byteorder)
+        except OverflowError as error:
+            raise ValueError(f"struct {self.name}: {field.name} = {value}: {error}") from error
 
     def unpack(self, data: bytes) -> dict[str, Any]:
         """Named values again: the inverse of ``pack``; nested structs stay bytes."""
