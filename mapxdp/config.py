@@ -84,6 +84,13 @@ class Config:
                 f"the rule assigns the IPv4 prefix {self.domain.ipv4}, which needs no NAPT44",
                 'set napt44.mode = "none" and number the LAN from the prefix',
             )
+        if self.wan in self.lan:
+            raise InvalidValue(
+                "ce.lan",
+                self.wan,
+                "the WAN interface is no LAN interface",
+                f"remove {self.wan} from lan",
+            )
 
 
 def load(path: Path) -> Config:
@@ -161,14 +168,18 @@ def _domain(ce: TableReader, rules: list[TableReader]) -> Domain:
             "a CE needs at least one mapping rule",
             "add a [[rule]] table with the provider's ipv6, ipv4 and ea_length",
         )
-    return Domain(
-        mode=mode,
-        end_user_prefix=ce.ipv6_network("end_user_prefix"),
-        rules=tuple(_rule(rule, _default_psid_offset(mode, layout)) for rule in rules),
-        dmr=ce.ipv6_network("dmr", optional=True),
-        br=ce.ipv6_address("br", optional=True),
-        interface_id=layout,
-    )
+    mapping_rules = tuple(_rule(rule, _default_psid_offset(mode, layout)) for rule in rules)
+    try:
+        return Domain(
+            mode=mode,
+            end_user_prefix=ce.ipv6_network("end_user_prefix"),
+            rules=mapping_rules,
+            dmr=ce.ipv6_network("dmr", optional=True),
+            br=ce.ipv6_address("br", optional=True),
+            interface_id=layout,
+        )
+    except InvalidValue as error:
+        raise ce.located(error) from error
 
 
 def _default_psid_offset(mode: Mode, layout: InterfaceIdFormat) -> int:

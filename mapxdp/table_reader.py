@@ -33,20 +33,24 @@ class TableReader:
         return f"{self._path}.{shown(key)}" if self._path else shown(key)
 
     def located(self, error: InvalidValue) -> InvalidValue:
-        """The same error, its field named with this table's path."""
-        if error.field.startswith(self._path):
+        """The same error, a field that has no path yet named with this table's."""
+        if "." in error.field:
             return error
         return InvalidValue(self._name(error.field), error.value, error.rule, error.remedy)
 
     def raw(self, key: str, default: Any = _REQUIRED) -> Any:
         """The value of ``key`` as it was written; required unless ``default`` is given."""
+        return self._value(key, default, f"add {key} = …")
+
+    def _value(self, key: str, default: Any, remedy: str) -> Any:
         self._known.add(key)
         if key in self._table:
             return self._table[key]
         if default is _REQUIRED:
             typo = difflib.get_close_matches(key, self._table.keys(), 1, 0.8)
-            remedy = f"{typo[0]} is not a key: did you mean {key}?" if typo else f"add {key} = …"
-            raise InvalidValue(self._name(key), "missing", "this key is required", remedy)
+            if typo:
+                remedy = f"{typo[0]} is not a key: did you mean {key}?"
+            raise InvalidValue(self._name(key), "missing", "it is required", remedy)
         return default
 
     def _refuse(self, key: str, value: object, rule: str, remedy: str) -> InvalidValue:
@@ -72,7 +76,7 @@ class TableReader:
         """A whole number."""
         value = self.raw(key, default)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise self._refuse(key, value, "it has to be a whole number", f"write {key} = 0")
+            raise self._refuse(key, value, "it has to be a whole number", f"write {key} = <number>")
         return value
 
     def optional_number(self, key: str) -> int | None:
@@ -147,7 +151,7 @@ class TableReader:
 
     def table(self, key: str, optional: bool = False) -> TableReader:
         """A table inside this one; an empty one where it is missing and may be."""
-        value = self.raw(key, {} if optional else _REQUIRED)
+        value = self._value(key, {} if optional else _REQUIRED, f"add [{key}]")
         if not isinstance(value, dict):
             raise self._refuse(key, value, "it has to be a table", f"write [{key}]")
         return TableReader(value, self._name(key))

@@ -61,7 +61,7 @@ class Domain:
         bmr = self.bmr
         if bmr.map_prefix_length > self.end_user_prefix.prefixlen:
             raise InvalidValue(
-                "ea_length",
+                self._of_bmr("ea_length"),
                 bmr.ea_length,
                 f"rule prefix /{bmr.ipv6.prefixlen} + EA bits exceed the end-user prefix "
                 f"/{self.end_user_prefix.prefixlen} (RFC 7597 section 5.2)",
@@ -70,19 +70,23 @@ class Domain:
             )
         if bmr.embedded_psid_length and bmr.psid not in (None, self.psid):
             raise InvalidValue(
-                "psid",
+                self._of_bmr("psid"),
                 bmr.psid,
                 f"the end-user prefix holds PSID {self.psid}",
                 "remove psid and psid_length: the PSID comes from the end-user prefix",
             )
         if self.mode is Mode.LW4O6 and (bmr.ea_length or bmr.ipv4.prefixlen != 32):
             raise InvalidValue(
-                "ipv4",
+                self._of_bmr("ipv4"),
                 bmr.ipv4,
                 "lw4o6 binds one whole IPv4 address, not a prefix with EA bits "
                 "(RFC 7596 section 5.1)",
                 "write the address as /32 and set ea_length = 0",
             )
+
+    def _of_bmr(self, field: str) -> str:
+        """The name of a field of the BMR, as it is found among the rules."""
+        return f"rule[{self.rules.index(self.bmr)}].{field}"
 
     def _check_far_end(self) -> None:
         wanted, unwanted = ("dmr", "br") if self.mode.translates else ("br", "dmr")

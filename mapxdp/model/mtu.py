@@ -17,7 +17,14 @@ ENCAPSULATION_OVERHEAD = IPV6_HEADER
 
 def require_wan_mtu(field: str, mtu: int) -> int:
     """``mtu`` again, if an IPv6 link can have it; InvalidValue if not."""
-    if not MINIMUM_IPV6_MTU <= mtu <= MAXIMUM_MTU:
+    if mtu > MAXIMUM_MTU:
+        raise InvalidValue(
+            field,
+            mtu,
+            f"an IP packet has at most {MAXIMUM_MTU} octets (RFC 791)",
+            "write the MTU of the WAN interface",
+        )
+    if mtu < MINIMUM_IPV6_MTU:
         raise InvalidValue(
             field,
             mtu,

@@ -409,12 +409,12 @@ REFUSALS: dict[str, tuple[str, object, Callable[[], object]]] = {
         lambda: domain_with(rules=()),
     ),
     "end-user prefix too short": (
-        "ea_length",
+        "rule[0].ea_length",
         16,
         lambda: domain_with(end_user_prefix=IPv6Network("2001:db8:12::/48")),
     ),
     "explicit PSID that is not the prefix's": (
-        "psid",
+        "rule[0].psid",
         0x35,
         lambda: domain_with(rule_with(psid_length=8, psid=0x35)),
     ),
@@ -433,12 +433,12 @@ REFUSALS: dict[str, tuple[str, object, Callable[[], object]]] = {
         lambda: domain_with(dmr=IPv6Network("2001:db8:0:0:100::/96")),
     ),
     "lw4o6 with EA bits": (
-        "ipv4",
+        "rule[0].ipv4",
         IPv4Network("192.0.2.0/24"),
         lambda: domain_with(mode=Mode.LW4O6, dmr=None, br=BR),
     ),
     "lw4o6 with a prefix": (
-        "ipv4",
+        "rule[0].ipv4",
         IPv4Network("192.0.2.0/24"),
         lambda: domain_with(rule_with(ea_length=0), mode=Mode.LW4O6, dmr=None, br=BR),
     ),

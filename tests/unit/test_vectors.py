@@ -248,7 +248,7 @@ def test_whether_a_source_address_is_believed(vector: Vector) -> None:
 
 REFUSED_FIELD = {
     "bad-ealen49": "ea_length",
-    "bad-eu-short": "ea_length",
+    "bad-eu-short": "rule[0].ea_length",
     "bad-eu-outside": "end_user_prefix",
     "bad-a-plus-k": "psid_offset",
     "bad-k17": "ea_length",
