@@ -115,8 +115,8 @@ class Links:
         candidates = [
             (route.get_attr("RTA_PRIORITY") or 0, gateway)
             for route in self._netlink.get_default_routes(family=socket.AF_INET6)
-            if route.get_attr("RTA_OIF") == link.index
-            and (gateway := route.get_attr("RTA_GATEWAY"))
+            for index, gateway in _next_hops(route)
+            if index == link.index and gateway
         ]
         return IPv6Address(min(candidates)[1]) if candidates else None
 
@@ -313,6 +313,14 @@ def _ignoring(*codes: int) -> Iterator[None]:
 
 def _via(gateway: IPv6Address) -> dict[str, Any]:
     return {"family": socket.AF_INET6, "addr": str(gateway)}
+
+
+def _next_hops(route: Any) -> list[tuple[int, str | None]]:
+    """Interface index and gateway of each next hop; several where the route is a multipath."""
+    several = route.get_attr("RTA_MULTIPATH")
+    if several:
+        return [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in several]
+    return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY"))]
 
 
 def _next_hop(route: Any) -> str | None:

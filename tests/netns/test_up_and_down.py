@@ -60,6 +60,18 @@ def test_point_to_point_wan_needs_no_gateway(cpe: Router) -> None:
     assert "default dev ppp0" in cpe.ip("-4 route show")
 
 
+def test_gateway_of_a_multipath_route(cpe: Router) -> None:
+    cpe.ip("-6 route del default")
+    cpe.ip("link add other type veth peer name peer")
+    cpe.ip("link set other up")
+    cpe.ip("link set peer up")
+    cpe.ip(
+        "-6 route add default nexthop via fe80::9 dev other nexthop via fe80::7 dev wan weight 2"
+    )
+    cpe.up()
+    assert "default via inet6 fe80::7 dev wan" in str(cpe.state()["routes"])
+
+
 def test_what_was_there_stays(cpe: Router) -> None:
     """An address, a clsact qdisc and forwarding that ``up`` found are not taken away."""
     cpe.ip(f"-6 addr add {MAP_ADDRESS}/128 dev wan nodad")
