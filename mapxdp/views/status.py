@@ -36,6 +36,8 @@ def _facts(snapshot: Snapshot) -> Table:
     table.add_column(overflow="fold")
     where = f"{running.wan}, network namespace {running.netns}" if running.netns else running.wan
     table.add_row("instance", f"{running.name} ({domain.mode}) on {where}")
+    if snapshot.config.lan:
+        table.add_row("LAN", ", ".join(snapshot.config.lan))
     table.add_row("configuration", running.config_path)
     table.add_row("datapath", f"{running.datapath}, up {duration(snapshot.uptime)}")
     psid = "" if domain.psid is None else f", PSID {domain.psid}"

@@ -81,6 +81,22 @@ def test_mss_is_clamped_both_ways(lab: Running) -> None:
     assert counters.downstream[Reason.MSS_CLAMPED].packets > 0
 
 
+@pytest.mark.parametrize("offloads", [True, False], ids=["offloads on", "tx off"])
+def test_segmented_udp(offloads: bool, lab: Running) -> None:
+    """One write of ten datagrams (UDP GSO): each arrives and comes back as it was."""
+    topology.set_offloads(lab.lab, "ce", topology.WAN, on=offloads)
+    size, udp_segment = 1200, 103
+    datagrams = [bytes([number]) * size for number in range(10)]
+    with netns.entered(lab.lab.netns("client1")):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sock:
+        sock.settimeout(5)
+        sock.setsockopt(socket.SOL_UDP, udp_segment, size)
+        sock.sendto(b"".join(datagrams), (SERVER_IPV4, UDP_PORT))
+        received = [sock.recv(65535) for _ in datagrams]
+    assert sorted(received) == datagrams
+
+
 def test_an_endpoint_keeps_its_port(lab: Running) -> None:
     """The same socket to two remotes leaves from one port (RFC 4787 REQ-1)."""
     lab.server.take_peers()

@@ -22,6 +22,7 @@ def test_page() -> None:
     lines = [line.rstrip() for line in capture.get().splitlines()]
     assert lines == [
         "instance       home (map-t) on eth1",
+        "LAN            br-lan",
         "configuration  /etc/mapxdp/home.toml",
         "datapath       tc, up 1d 02:03:07",
         "IPv4           192.0.2.18, PSID 52",
