@@ -14,7 +14,7 @@
 enum direction { DIRECTION_46, DIRECTION_64, DIRECTIONS };
 
 /* Positions in the counters: room for reasons to come, so that an upgrade keeps the map. */
-enum counter_geometry { REASONS_MAX = 64 };
+enum counter_geometry { REASONS_MAX = 128 };
 
 /* The three protocols that NAPT44 knows; each has the whole port set to itself. */
 enum protocol_index { INDEX_TCP, INDEX_UDP, INDEX_ICMP, PROTOCOLS };
@@ -22,18 +22,22 @@ enum protocol_index { INDEX_TCP, INDEX_UDP, INDEX_ICMP, PROTOCOLS };
 enum napt44_mode {
 	NAPT44_NONE, /* packets already carry this CE's address and a port of its set */
 	NAPT44_BPF,
+	NAPT44_NETFILTER, /* the kernel's NAPT44 uses a contiguous range, which stands for the set */
 };
 
-/* What a slot is: bits 48 to 55 of its owner word. */
+/* What a slot or a flow is: bits 48 to 55 of its owner word. */
 enum slot_state {
 	SLOT_FREE,
 	SLOT_EIM,      /* one LAN endpoint uses the port towards any remote */
 	SLOT_RESERVED, /* never handed out */
 	SLOT_CLAIMED,  /* being filled by the one program run that claimed it */
 	SLOT_DYING,    /* being taken from its owner by one program run */
+	SLOT_SHARED,   /* nobody's: flows use the port, each towards one remote */
+	SLOT_STATIC,   /* a port forward: one LAN endpoint's, whether it sends or not */
+	SLOT_FLOW,     /* of a flow: one LAN endpoint uses a shared port towards one remote */
 };
 
-/* What was seen of a mapping's traffic. Together they choose its timeout. */
+/* What is known of a mapping's packets; the index of its timeout. */
 enum mapping_flag {
 	FLAG_SYN_46 = 1,
 	FLAG_SYN_64 = 2,
@@ -43,17 +47,55 @@ enum mapping_flag {
 	FLAG_ANSWERED = 32,
 	FLAG_SEVERAL_PEERS = 64,
 	FLAG_COMBINATIONS = 128,
-	TIMEOUTS = 4 * FLAG_COMBINATIONS, /* a power of two above PROTOCOLS * FLAG_… */
 };
+
+/* Which timeouts a mapping has, by its protocol and the port of its first peer. */
+enum timeout_class {
+	TIMEOUT_TCP,
+	TIMEOUT_UDP,
+	TIMEOUT_ICMP,
+	TIMEOUT_QUERY, /* DNS and NTP over UDP: a question and its answer */
+	TIMEOUT_QUIC,
+	TIMEOUT_CLASSES = 8, /* a power of two */
+	TIMEOUTS = TIMEOUT_CLASSES * FLAG_COMBINATIONS,
+};
+
+/* How LAN endpoints get ports (RFC 4787 section 4.1, RFC 7857 section 3). */
+enum mapping_policy {
+	MAPPING_AUTO,	/* shared towards well-known ports, else a port of its own while there are */
+	MAPPING_EIM,	/* always a port of its own, endpoint-independent */
+	MAPPING_SHARED, /* always shared, one remote at a time */
+};
+
+/* Who may send to a mapped port (RFC 4787 section 5). */
+enum filtering {
+	FILTERING_EIF,	/* anyone */
+	FILTERING_ADF,	/* addresses the endpoint has sent to */
+	FILTERING_APDF, /* addresses and ports it has sent to */
+};
+
+enum log_level { LOG_OFF, LOG_MAPPINGS, LOG_DESTINATIONS };
 
 enum config_geometry {
 	ON_LINK_MAX = 8,
-	BITMAP_WORD_BITS = 64,
-	SCAN_SLOTS = 512, /* slots one run of the reclaim program looks at */
+	WORD_BITS = 64,
+	SCAN_SLOTS = 512,  /* slots one run of the reclaim program looks at */
+	SHARE_PROBES = 32, /* shared ports one run of the share program looks at */
+	SWEEP_FLOWS = 512, /* flows one run of the sweep program looks at */
+	HOSTS = 4096,	   /* LAN hosts counted apart, by the last 12 bits of their address */
+	GATES = 256,	   /* remotes remembered for which no shared port is left */
 };
 
 /* The programs that the entry programs tail-call. */
-enum program_index { PROGRAM_ALLOCATE, PROGRAM_RECLAIM, PROGRAMS };
+enum program_index {
+	PROGRAM_ALLOCATE,
+	PROGRAM_RECLAIM,
+	PROGRAM_SHARE,
+	PROGRAM_SWEEP,
+	PROGRAM_HAIRPIN,
+	PROGRAM_REFUSE,
+	PROGRAMS,
+};
 
 struct ipv4_prefix {
 	__be32 address;
@@ -77,9 +119,25 @@ struct config {
 	__u32 tick_shift;  /* jiffies >> this = ticks of one second or a little more */
 	__u32 tick_offset; /* added to the tick: lets a test move the clock */
 	__u32 on_link_count;
-	__u32 reserved;
+	__u32 virtual_base; /* NAPT44_NETFILTER: the port that stands for the first of the set */
 	struct ipv4_prefix on_link[ON_LINK_MAX];
-	__u32 timeout[TIMEOUTS]; /* ticks, at protocol_index * FLAG_COMBINATIONS + flags */
+	__u32 mapping[PROTOCOLS];   /* enum mapping_policy */
+	__u32 filtering[PROTOCOLS]; /* enum filtering */
+	__u32 shared_below;	    /* MAPPING_AUTO shares towards remote ports below this */
+	__u32 shared_target;	    /* ports the shared pool grows to before flows share one */
+	__u32 host_ports_min;	    /* ports a host gets of its own, however few are free */
+	__u32 host_ports_max;	    /* and at most; for each protocol */
+	__u32 host_flows_max;	    /* flows on shared ports, all protocols together */
+	__u32 pick_up;		    /* TCP in the middle of a connection may begin a mapping */
+	__u32 early_reclaim;	    /* when full, closing mappings expire by early_timeout */
+	__u32 refusal_code;	    /* of the ICMP error (type 3) to a refused host; 0: none */
+	__u32 refusals_per_tick;
+	__u32 log;		    /* enum log_level */
+	__u32 log_per_tick;	    /* events at most */
+	__u32 reserved;
+	__u64 hash_key;		       /* secret; where an endpoint looks for a shared port first */
+	__u32 timeout[TIMEOUTS];       /* ticks, at timeout_class * FLAG_COMBINATIONS + flags */
+	__u32 early_timeout[TIMEOUTS]; /* the same under pressure */
 };
 
 /* Double-buffered: the half that is not active is rewritten, then `active` is flipped. */
@@ -88,17 +146,21 @@ struct config_buffer {
 	struct config half[2];
 };
 
-/* One port of the set for one protocol; its position says which. One cache line. */
-struct slot {
-	__u64 owner;   /* IPv4 (network order) | port << 32 | slot_state << 48; 0 = free.
-				 * Changed only by compare-and-swap or exchange. */
-	__u32 tick_46; /* last packet from the LAN */
-	__u32 tick_64; /* last packet from the WAN that changed `flags` */
-	__u64 flags;   /* enum mapping_flag */
-	__u64 peer;    /* first remote: IPv4 (network order) | port << 32 */
-	__u32 created; /* tick */
-	__u32 reserved32;
-	__u64 reserved[3];
+/* A port of the set for one protocol (its position says which), or a flow on a shared port.
+ * One cache line. */
+struct mapping {
+	__u64 owner;	     /* IPv4 (network order) | port << 32 | slot_state << 48; 0 = free.
+			      * Changed only by compare-and-swap or exchange. */
+	__u32 tick_46;	     /* last packet from the LAN */
+	__u32 tick_64;	     /* last packet from the WAN that changed `flags` */
+	__u64 flags;	     /* enum mapping_flag */
+	__u64 peer;	     /* first remote: IPv4 (network order) | port << 32 */
+	__u32 created;	     /* tick */
+	__u32 timeout_class; /* enum timeout_class */
+	__u32 slot;	     /* of a flow: the index of its slot */
+	__u32 generation;    /* of a slot: counts its mappings, so that permissions end with them */
+	__u64 flow_count;    /* of a shared slot */
+	__u64 reserved;
 };
 
 /* A LAN endpoint, the key of the endpoint-independent index. */
@@ -109,12 +171,92 @@ struct endpoint {
 	__u8 zero;
 };
 
-/* Which slots are taken: a hint for the search, never the truth. Bits past the port set,
- * and those of reserved ports, are set from the beginning. */
-struct bitmap {
-	__u64 full_tick[PROTOCOLS]; /* tick + 1 of the last search that found nothing */
-	__u64 taken[PROTOCOLS * SLOTS / BITMAP_WORD_BITS];
+/* A flow, from either end; the key of the index of flows. */
+struct flow_key {
+	__u32 local; /* FLOW_46: IPv4 of the LAN (network order). FLOW_64: index of the slot */
+	__be32 remote;
+	__u16 port; /* of the LAN endpoint; 0 in FLOW_64 */
+	__u16 remote_port;
+	__u8 protocol; /* enum protocol_index */
+	__u8 way;      /* enum flow_way */
+	__u16 zero;
 };
+
+/* A FLOW_64 entry is the claim of (port, remote): only its flow's owner may delete it. */
+enum flow_way { FLOW_46, FLOW_64 };
+
+/* A remote that the owner of a slot has sent to, besides its first peer. */
+struct permission_key {
+	__u32 slot;
+	__u32 generation;
+	__be32 remote;
+	__u16 remote_port; /* 0 where only the address counts */
+	__u16 zero;
+};
+
+/* What LAN hosts use, at the last 12 bits of their address. */
+struct host {
+	__u64 ports[PROTOCOLS]; /* of their own */
+	__u64 flows;		/* on shared ports */
+	__u64 refused;		/* packets, because of a limit */
+	__u64 reserved[3];
+};
+
+/* What is free, shared, or known to be full, beside the slots: hints and counts. Bits past the
+ * port set, and those of reserved ports, are set from the beginning. */
+struct pool {
+	__u64 full_tick[PROTOCOLS];    /* tick + 1 of the last search that found nothing */
+	__u64 used[PROTOCOLS];	       /* slots that are not free, reserved ones left out */
+	__u64 high_water[PROTOCOLS];   /* the most there ever were */
+	__u64 shared_count[PROTOCOLS]; /* slots that are shared */
+	__u64 flow_count;
+	__u64 flow_high_water;
+	__u64 sweep_tick;     /* tick + 1 of the last round of the sweep that was completed */
+	__u64 sweep_position; /* where it goes on */
+	__u64 log_budget;     /* tick << 32 | events in it */
+	__u64 refusal_budget; /* tick << 32 | ICMP errors in it */
+	__u64 gate[GATES];    /* hash of (protocol, remote) << 32 | tick: no shared port is left */
+	__u64 taken[PROTOCOLS * SLOTS / WORD_BITS];
+	__u64 shared[PROTOCOLS * SLOTS / WORD_BITS];
+	__u64 flows_taken[FLOWS / WORD_BITS];
+};
+
+enum event_kind {
+	EVENT_PORT_MAPPED,
+	EVENT_PORT_RELEASED,
+	EVENT_FLOW_MAPPED,
+	EVENT_FLOW_RELEASED,
+	EVENT_REFUSED,
+};
+
+/* One line of the log of mappings. */
+struct event {
+	__u64 time_ns;	/* CLOCK_MONOTONIC */
+	__u32 kind;	/* enum event_kind */
+	__u32 protocol; /* enum protocol_index */
+	__be32 host;
+	__u16 host_port;
+	__u16 port; /* of the set; 0 where none was given */
+	__be32 remote; /* 0 unless destinations are logged */
+	__u16 remote_port;
+	__u16 zero;
+};
+
+/* What the control plane asks the control program to do; it comes as a packet. */
+enum command_kind {
+	COMMAND_FORWARD,      /* makes `slot` a port forward to `endpoint` */
+	COMMAND_RELEASE_SLOT, /* frees `slot`, whatever it is */
+	COMMAND_RELEASE_FLOW, /* ends the flow at `slot` in the flows */
+};
+
+struct command {
+	__u32 kind;
+	__u32 slot;
+	__u64 owner; /* as it was seen; nothing happens if it is another by now */
+	struct endpoint endpoint;
+};
+
+enum command_result { COMMAND_DONE, COMMAND_CHANGED, COMMAND_INDEX_FULL, COMMAND_MALFORMED };
 
 struct counter {
 	__u64 packets;
@@ -126,6 +268,7 @@ struct instance {
 	__u64 layout;	  /* fingerprint of this file and of maps.h */
 	__u64 port_set;	  /* fingerprint of the IPv4 address and port set */
 	__u64 created_ns; /* CLOCK_BOOTTIME */
+	__u64 hash_key;	  /* random, for struct config */
 };
 
 #endif

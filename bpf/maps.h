@@ -5,8 +5,13 @@
  *
  *   config     written by the control plane; read once by each program run
  *   slots      written by the datapath only; read by the views
- *   bitmap     search hint beside slots
+ *   flows      flows on shared ports, in no order; written by the datapath only
+ *   pool       what is free and shared: hints for the search, beside slots and flows
  *   eim        LAN endpoint -> position in slots; each hit is checked against the owner word
+ *   flow_index LAN endpoint or slot, and remote -> position in flows
+ *   permissions  remotes a port's owner has sent to, for filtering
+ *   hosts      ports and flows of each LAN host
+ *   events     the log of mappings
  *   counters   per direction and reason; written by the datapath, read by the views
  *   programs   tail calls; written by the loader, one map for each load
  *   instance   written once by the control plane
@@ -17,9 +22,14 @@
 /* clang-format off */
 #define MAPXDP_MAPS(X) \
 	X(config, ARRAY, __u32, struct config_buffer, 1, 0) \
-	X(slots, ARRAY, __u32, struct slot, PROTOCOLS * SLOTS, BPF_F_MMAPABLE) \
-	X(bitmap, ARRAY, __u32, struct bitmap, 1, 0) \
+	X(slots, ARRAY, __u32, struct mapping, PROTOCOLS * SLOTS, BPF_F_MMAPABLE) \
+	X(flows, ARRAY, __u32, struct mapping, FLOWS, BPF_F_MMAPABLE) \
+	X(pool, ARRAY, __u32, struct pool, 1, 0) \
 	X(eim, HASH, struct endpoint, __u64, EIM_ENTRIES, 0) \
+	X(flow_index, HASH, struct flow_key, __u64, 2 * FLOWS, 0) \
+	X(permissions, LRU_HASH, struct permission_key, __u64, PERMISSIONS, 0) \
+	X(hosts, ARRAY, __u32, struct host, HOSTS, 0) \
+	X(events, RINGBUF, void, void, EVENT_BYTES, 0) \
 	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * REASONS_MAX, 0) \
 	X(programs, PROG_ARRAY, __u32, __u32, PROGRAMS, 0) \
 	X(instance, ARRAY, __u32, struct instance, 1, 0)

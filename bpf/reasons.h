@@ -50,7 +50,20 @@
 	X(EVENT, MAPPING_RECLAIMED, "expired port mappings taken over") \
 	X(EVENT, MAPPING_REVIVED, "expired mappings revived by their owner") \
 	X(EVENT, ALLOCATION_RETRIED, "port searches begun again after a race") \
-	X(EVENT, MSS_CLAMPED, "TCP handshake packets whose MSS was lowered")
+	X(EVENT, MSS_CLAMPED, "TCP handshake packets whose MSS was lowered") \
+	X(TRANSLATED, HAIRPINNED, "sent back into the LAN, to a port of this CE") \
+	X(DROP, FILTERED, "the remote was not contacted from this port") \
+	X(DROP, TCP_NOT_OPENING, "TCP from the middle of a connection nobody knows") \
+	X(DROP, HOST_LIMIT, "the LAN host has reached its share of ports or flows") \
+	X(DROP, FLOWS_FULL, "the table of flows on shared ports is full") \
+	X(DROP, VIRTUAL_PORT, "the port netfilter chose stands for none of the set") \
+	X(EVENT, FLOW_CREATED, "flows on shared ports created") \
+	X(EVENT, FLOW_RELEASED, "expired flows on shared ports released") \
+	X(EVENT, PORT_SHARED, "ports added to the shared pool") \
+	X(EVENT, PORT_UNSHARED, "ports taken out of the shared pool") \
+	X(EVENT, EARLY_RECLAIMED, "closing mappings taken over early, under pressure") \
+	X(EVENT, REFUSAL_SENT, "ICMP errors sent to refused LAN hosts") \
+	X(EVENT, LOG_LOST, "log events left out: too many, or nobody reads them")
 /* clang-format on */
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,

@@ -20,7 +20,7 @@ from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
 from mapxdp.model.rule import DEFAULT_PSID_OFFSET, Assignment, MappingRule
-from mapxdp.model.timeouts import Timeouts
+from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.table_reader import Table, TableReader
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Config:
     napt44: Napt44Mode = Napt44Mode.BPF
     wan_mtu: int | None = None
     mss_clamp: MssClamp = field(default_factory=MssClamp)
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    policy: Napt44Policy = field(default_factory=Napt44Policy)
 
     def __post_init__(self) -> None:
         if self.domain.assignment is Assignment.PREFIX and self.napt44 is not Napt44Mode.NONE:

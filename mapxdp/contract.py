@@ -21,6 +21,7 @@ from typing import Any
 from mapxdp import bpf_source
 
 _SCALARS = {
+    "void": (0, "x"),
     "__u8": (1, "B"),
     "__u16": (2, "H"),
     "__u32": (4, "I"),
@@ -37,7 +38,14 @@ _MAP = re.compile(
     r" (?P<entries>[^,]+), (?P<flags>\w+)\)"
 )
 #: Enums whose numbers lie in maps that outlive a version.
-_ENUMS_IN_MAPS = ("direction", "protocol_index", "slot_state", "mapping_flag")
+_ENUMS_IN_MAPS = (
+    "direction",
+    "protocol_index",
+    "slot_state",
+    "mapping_flag",
+    "timeout_class",
+    "flow_way",
+)
 _MAP_FLAGS = {"0": 0, "BPF_F_MMAPABLE": 1 << 10}
 
 Value = int | bytes | Sequence[Any] | Mapping[str, Any]
@@ -258,7 +266,7 @@ def _size_and_alignment(type_name: str, structs: Mapping[str, Struct]) -> tuple[
 
 
 def read_contract(**capacities: int) -> Contract:
-    """Reads the C declarations for these capacities (SLOTS, EIM_ENTRIES)."""
+    """Reads the C declarations for these capacities (``SLOTS``, ``FLOWS`` and so on)."""
     text = _COMMENT.sub("", bpf_source.read("contract.h"))
     numbers = dict(capacities)
     enums = _read_enums(text, numbers)

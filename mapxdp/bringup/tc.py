@@ -14,7 +14,7 @@ from mapxdp.config import Napt44Mode
 from mapxdp.datapath import bpffs, instance
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance
-from mapxdp.datapath.tables import DatapathSettings
+from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
 from mapxdp.links import Hook, Links
 from mapxdp.record import Record
 
@@ -41,12 +41,12 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
 def _settings(plan: Plan) -> DatapathSettings:
     return DatapathSettings(
         domain=plan.config.domain,
-        translates_ports=plan.config.napt44 is Napt44Mode.BPF,
+        napt44=Napt44Kind[plan.config.napt44.name],
         ipv4_mtu=plan.ipv4_mtu,
         mss=plan.mss,
         clock=TickClock.of_this_kernel(),
         on_link=plan.on_link,
-        timeouts=plan.config.timeouts,
+        policy=plan.config.policy,
     )
 
 

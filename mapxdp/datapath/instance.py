@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mapxdp.contract import Contract
@@ -79,9 +79,9 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
         keeps = was_there and _opens_state(maps, contract, settings, directory)
         if not keeps:
             maps.create(STATE_MAPS)
-            state.initialise(maps, settings.domain)
+            state.initialise(maps, settings)
         maps.create(_LOAD_MAPS)
-        state.write_config(maps, settings)
+        state.write_config(maps, replace(settings, hash_key=state.read_instance(maps)["hash_key"]))
         loaded = closing.enter_context(programs.load(settings.domain.mode, maps, l2_length))
         yield Instance(
             directory=directory,

@@ -19,7 +19,14 @@ from typing import Any
 from mapxdp.contract import MapSpec
 from mapxdp.errors import HostError
 
-MAP_TYPES = {"HASH": 1, "ARRAY": 2, "PROG_ARRAY": 3, "PERCPU_ARRAY": 6}
+MAP_TYPES = {
+    "HASH": 1,
+    "ARRAY": 2,
+    "PROG_ARRAY": 3,
+    "PERCPU_ARRAY": 6,
+    "LRU_HASH": 9,
+    "RINGBUF": 27,
+}
 _PROGRAM_TYPE_SCHED_CLS = 3
 _NOEXIST = 1
 _LOG_STATISTICS = 4

@@ -18,7 +18,18 @@ from mapxdp.datapath import libbpf
 from mapxdp.errors import StateError
 
 #: What survives an upgrade. The other maps are made anew at each load.
-STATE_MAPS = ("slots", "bitmap", "eim", "counters", "instance")
+STATE_MAPS = (
+    "slots",
+    "flows",
+    "pool",
+    "eim",
+    "flow_index",
+    "permissions",
+    "hosts",
+    "events",
+    "counters",
+    "instance",
+)
 
 
 class MapSet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
+import secrets
 import struct
 import sys
 import time
@@ -25,22 +26,28 @@ from mapxdp.reasons import Reason
 _OWNER_STATE_SHIFT = 48
 
 
-def initialise(maps: MapSet, domain: Domain) -> None:
+def initialise(maps: MapSet, settings: DatapathSettings) -> None:
     """Fills new state maps: an empty table with its reserved ports, and what it is."""
     contract = maps.contract
-    maps.set_value("bitmap", tables.initial_bitmap(contract, domain))
+    maps.set_value("pool", tables.initial_pool(contract, settings))
     slots = contract.number("SLOTS")
-    for position in tables.reserved_positions(domain):
+    for position in tables.reserved_positions(settings):
         for protocol in range(contract.number("PROTOCOLS")):
             maps.set_value("slots", tables.reserved_slot(contract), protocol * slots + position)
     maps.set_value(
         "instance",
         contract["instance"].pack(
             layout=contract.fingerprint(STATE_MAPS),
-            port_set=port_set_fingerprint(domain),
+            port_set=port_set_fingerprint(settings.domain),
             created_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            hash_key=secrets.randbits(64),
         ),
     )
+
+
+def read_instance(maps: MapSet) -> dict[str, int]:
+    """The fields of ``struct instance``."""
+    return maps.contract["instance"].unpack(maps.value("instance"))
 
 
 def port_set_fingerprint(domain: Domain) -> int:
@@ -97,7 +104,7 @@ def read_mappings(maps: MapSet) -> list[Mapping]:
     now = TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"])
     port_set = PortSet(PortParameters(config["psid_offset"], config["psid_length"]), config["psid"])
     slots = contract.number("SLOTS")
-    layout = contract["slot"]
+    layout = contract["mapping"]
     mapped = contract.number("SLOT_EIM")
     found = []
     with mmap.mmap(maps.fds["slots"], 3 * slots * layout.size, prot=mmap.PROT_READ) as memory:
@@ -108,7 +115,7 @@ def read_mappings(maps: MapSet) -> list[Mapping]:
                 slot = layout.unpack(memory[start : start + layout.size])
                 if slot["owner"] >> _OWNER_STATE_SHIFT == mapped:
                     timeout = config["timeout"][
-                        index * contract.number("FLAG_COMBINATIONS") + slot["flags"]
+                        slot["timeout_class"] * contract.number("FLAG_COMBINATIONS") + slot["flags"]
                     ]
                     found.append(_mapping(protocol, port_set.port_at(position), slot, now, timeout))
     return found
@@ -116,8 +123,8 @@ def read_mappings(maps: MapSet) -> list[Mapping]:
 
 def _taken_positions(maps: MapSet, index: int) -> Iterator[int]:
     """Positions whose bit is set in the bitmap, reserved ones included."""
-    words_each = maps.contract.number("SLOTS") // maps.contract.number("BITMAP_WORD_BITS")
-    taken = maps.contract["bitmap"].unpack(maps.value("bitmap"))["taken"]
+    words_each = maps.contract.number("SLOTS") // maps.contract.number("WORD_BITS")
+    taken = maps.contract["pool"].unpack(maps.value("pool"))["taken"]
     for number in range(words_each):
         word = taken[index * words_each + number]
         while word:

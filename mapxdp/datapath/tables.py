@@ -5,17 +5,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import IPv4Network
 from typing import Any
 
-from mapxdp.contract import Contract, read_contract
+from mapxdp.contract import Contract, Struct, read_contract
 from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
-from mapxdp.model.port_set import PortSet
-from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
+from mapxdp.model.port_set import PORT_COUNT, PortSet
+from mapxdp.model.napt44 import (
+    WELL_KNOWN_PORTS,
+    Filtering,
+    LogLevel,
+    MappingPolicy,
+    Napt44Policy,
+    shared_target,
+)
+from mapxdp.model.timeouts import (
+    MappingFacts,
+    Protocol,
+    TimeoutClass,
+    Timeouts,
+    timeout_of,
+    under_pressure,
+)
 
 _INDEX_HEADROOM = 1024
+_FEWEST_FLOWS, _MOST_FLOWS, _FLOWS_PER_PORT = 16384, 65536, 16
+_PERMISSIONS = 16384
+_EVENT_BYTES = 1 << 16
+_REFUSALS_PER_TICK = 10
+_LOG_PER_TICK = 200
+
+
+class Napt44Kind(Enum):
+    """Who does NAPT44."""
+
+    NONE = "NAPT44_NONE"
+    BPF = "NAPT44_BPF"
+    NETFILTER = "NAPT44_NETFILTER"
+
 
 PROTOCOL_INDEX = {
     Protocol.TCP: "INDEX_TCP",
@@ -24,24 +54,39 @@ PROTOCOL_INDEX = {
 }
 
 
+_TIMEOUT_CLASS = {which: f"TIMEOUT_{which.name}" for which in TimeoutClass}
+_MAPPING = {policy: f"MAPPING_{policy.name}" for policy in MappingPolicy}
+_FILTERING = {filtering: f"FILTERING_{filtering.name}" for filtering in Filtering}
+_LOG = {level: f"LOG_{level.name}" for level in LogLevel}
+_VIRTUAL_BASE = 16384
+
+
 @dataclass(frozen=True, slots=True)
 class DatapathSettings:
     """What the BPF programs are configured with. ``mss`` None leaves the MSS alone."""
 
     domain: Domain
-    translates_ports: bool
+    napt44: Napt44Kind
     ipv4_mtu: int
     mss: int | None
     clock: TickClock
     on_link: tuple[IPv4Network, ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    policy: Napt44Policy = field(default_factory=Napt44Policy)
+    hash_key: int = 0
 
 
 def contract_for(port_set: PortSet) -> Contract:
     """The contract with room for every port of the set, for each protocol."""
     word_bits = 64
     slots = -(-len(port_set) // word_bits) * word_bits
-    return read_contract(SLOTS=slots, EIM_ENTRIES=3 * slots + _INDEX_HEADROOM)
+    flows = min(max(_FLOWS_PER_PORT * slots, _FEWEST_FLOWS), _MOST_FLOWS)
+    return read_contract(
+        SLOTS=slots,
+        EIM_ENTRIES=3 * slots + _INDEX_HEADROOM,
+        FLOWS=flows,
+        PERMISSIONS=_PERMISSIONS,
+        EVENT_BYTES=_EVENT_BYTES,
+    )
 
 
 def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
@@ -56,7 +101,7 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "ipv4": domain.ipv4.network_address.packed,
         "ipv4_mask": domain.ipv4.netmask.packed,
         "dmr_length": domain.dmr.prefixlen if domain.dmr else 0,
-        "napt44": contract.number("NAPT44_BPF" if settings.translates_ports else "NAPT44_NONE"),
+        "napt44": contract.number(settings.napt44.value),
         "psid_offset": parameters.psid_offset,
         "psid_length": parameters.psid_length,
         "psid": domain.port_set.psid,
@@ -67,7 +112,36 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "tick_offset": settings.clock.offset,
         "on_link_count": len(settings.on_link),
         "on_link": _on_link(contract, settings.on_link),
-        "timeout": list(_timeouts(contract, settings)),
+        "virtual_base": virtual_base(domain.port_set),
+        "hash_key": settings.hash_key,
+        **_policy_values(contract, settings),
+    }
+
+
+def virtual_base(port_set: PortSet) -> int:
+    """Where the contiguous range begins that stands for the set in netfilter mode."""
+    return min(_VIRTUAL_BASE, PORT_COUNT - len(port_set))
+
+
+def _policy_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
+    policy = settings.policy
+    flows = contract.number("FLOWS")
+    return {
+        "mapping": [contract.number(_MAPPING[policy.mapping[p]]) for p in PROTOCOL_INDEX],
+        "filtering": [contract.number(_FILTERING[policy.filtering[p]]) for p in PROTOCOL_INDEX],
+        "shared_below": WELL_KNOWN_PORTS,
+        "shared_target": shared_target(len(settings.domain.port_set)),
+        "host_ports_min": policy.host_ports_min,
+        "host_ports_max": policy.host_ports_max or len(settings.domain.port_set),
+        "host_flows_max": policy.host_flows_max or flows // 2,
+        "pick_up": int(policy.pick_up),
+        "early_reclaim": int(policy.early_reclaim),
+        "refusal_code": policy.refusal,
+        "refusals_per_tick": _REFUSALS_PER_TICK,
+        "log": contract.number(_LOG[policy.log]),
+        "log_per_tick": _LOG_PER_TICK,
+        "timeout": list(_timeouts(contract, settings.clock, policy.timeouts)),
+        "early_timeout": list(_timeouts(contract, settings.clock, under_pressure(policy.timeouts))),
     }
 
 
@@ -88,17 +162,16 @@ def _on_link(contract: Contract, prefixes: tuple[IPv4Network, ...]) -> list[dict
     ]
 
 
-def _timeouts(contract: Contract, settings: DatapathSettings) -> Iterator[int]:
-    """Ticks for each protocol and combination of flags, in the order C looks them up."""
-    by_index = {contract.number(name): protocol for protocol, name in PROTOCOL_INDEX.items()}
+def _timeouts(contract: Contract, clock: TickClock, timeouts: Timeouts) -> Iterator[int]:
+    """Ticks for each class and combination of flags, in the order C looks them up."""
+    by_number = {contract.number(name): which for which, name in _TIMEOUT_CLASS.items()}
     for entry in range(contract.number("TIMEOUTS")):
-        index, flags = divmod(entry, contract.number("FLAG_COMBINATIONS"))
-        protocol = by_index.get(index)
-        if protocol is None:
+        number, flags = divmod(entry, contract.number("FLAG_COMBINATIONS"))
+        which = by_number.get(number)
+        if which is None:
             yield 0
             continue
-        seconds = timeout_of(settings.timeouts, protocol, facts_of(contract, flags))
-        yield settings.clock.ticks(seconds)
+        yield clock.ticks(timeout_of(timeouts, which, facts_of(contract, flags)))
 
 
 def facts_of(contract: Contract, flags: int) -> MappingFacts:
@@ -114,29 +187,40 @@ def facts_of(contract: Contract, flags: int) -> MappingFacts:
     )
 
 
-def reserved_positions(domain: Domain) -> list[int]:
+def reserved_positions(settings: DatapathSettings) -> set[int]:
     """The positions in the set of the ports that are never handed out."""
-    reserved = domain.reserved_ports
-    return [position for position, port in enumerate(domain.port_set) if port in reserved]
+    reserved = settings.policy.reserved_ports | frozenset(settings.domain.reserved_ports)
+    port_set = settings.domain.port_set
+    return {position for position, port in enumerate(port_set) if port in reserved}
 
 
-def initial_bitmap(contract: Contract, domain: Domain) -> bytes:
-    """The bitmap of an empty table: taken are reserved ports and what lies past the set."""
+def initial_pool(contract: Contract, settings: DatapathSettings) -> bytes:
+    """The pool of an empty table: taken are reserved ports and what lies past the set."""
     protocols = contract.number("PROTOCOLS")
     slots = contract.number("SLOTS")
-    word_bits = contract.number("BITMAP_WORD_BITS")
-    taken = (1 << slots) - (1 << len(domain.port_set))
-    for position in reserved_positions(domain):
+    word_bits = contract.number("WORD_BITS")
+    taken = (1 << slots) - (1 << len(settings.domain.port_set))
+    for position in reserved_positions(settings):
         taken |= 1 << position
     words = [
         taken >> (word_bits * number) & ((1 << word_bits) - 1)
         for number in range(slots // word_bits)
     ]
-    return contract["bitmap"].pack(full_tick=[0] * protocols, taken=words * protocols)
+    layout = contract["pool"]
+    return layout.pack(**_zeros(layout) | {"taken": words * protocols})
 
 
 def reserved_slot(contract: Contract) -> bytes:
     """A slot that is nobody's and never will be."""
     state_shift = 48
+    layout = contract["mapping"]
     owner = contract.number("SLOT_RESERVED") << state_shift
-    return contract["slot"].pack(owner=owner, tick_46=0, tick_64=0, flags=0, peer=0, created=0)
+    return layout.pack(**_zeros(layout) | {"owner": owner})
+
+
+def _zeros(layout: Struct) -> dict[str, Any]:
+    return {
+        field.name: 0 if field.count is None else [0] * field.count
+        for field in layout.fields
+        if not field.name.startswith("reserved")
+    }
