@@ -16,14 +16,19 @@ INLINE _Bool same_ipv6(const __be32 one[4], const __be32 other[4])
 		 (one[3] ^ other[3]));
 }
 
-/* Destinations that are never reached through an IPv4 gateway: 127/8, 169.254/16, and all
- * from 224/4 to the limited broadcast address. 0/8 is a source only. */
-INLINE _Bool is_routed_destination(__be32 ipv4)
+/* Multicast and the limited broadcast: for the link, not for the Internet. */
+INLINE _Bool is_for_link(__be32 ipv4)
+{
+	return host32(ipv4) >> 28 == 14 || ipv4 == 0xffffffff;
+}
+
+/* What no host on the Internet has: 0/8, 127/8, 169.254/16 and from 224/4 on (RFC 6890). */
+INLINE _Bool is_martian(__be32 ipv4)
 {
 	__u32 address = host32(ipv4);
 	__u32 first = address >> 24;
 
-	return first != 0 && first != 127 && first < 224 && address >> 16 != 0xa9fe;
+	return first == 0 || first == 127 || first >= 224 || address >> 16 == 0xa9fe;
 }
 
 INLINE _Bool is_on_link(const struct config *config, __be32 ipv4)
@@ -38,13 +43,15 @@ INLINE _Bool is_on_link(const struct config *config, __be32 ipv4)
 }
 
 /* IPv4 that leaves the WAN is ours unless its destination never was beyond the WAN link. */
-INLINE enum reason choose_46(const struct config *config, __be32 destination)
+INLINE enum reason choose_46(const struct config *config, __be32 source, __be32 destination)
 {
-	if (!is_routed_destination(destination))
+	if (is_for_link(destination))
 		return REASON_DESTINATION_NOT_ROUTED;
 	if (config->on_link_count && is_on_link(config, destination))
 		return REASON_DESTINATION_ON_LINK;
-	return REASON_TRANSLATED;
+	if (is_martian(destination))
+		return REASON_DESTINATION_MARTIAN;
+	return is_martian(source) ? REASON_SOURCE_MARTIAN : REASON_TRANSLATED;
 }
 
 INLINE _Bool is_own_ipv4(const struct config *config, __be32 ipv4)

@@ -25,7 +25,10 @@ enum napt44_mode {
 	NAPT44_NETFILTER, /* the kernel's NAPT44 uses a contiguous range, which stands for the set */
 };
 
-/* What a slot or a flow is: bits 48 to 55 of its owner word. */
+/* The owner word of a slot or flow: IPv4 address (network order), port, state. */
+enum owner_layout { OWNER_PORT_SHIFT = 32, OWNER_STATE_SHIFT = 48 };
+
+/* What a slot or a flow is. */
 enum slot_state {
 	SLOT_FREE,
 	SLOT_EIM,      /* one LAN endpoint uses the port towards any remote */
@@ -39,14 +42,13 @@ enum slot_state {
 
 /* What is known of a mapping's packets; the index of its timeout. */
 enum mapping_flag {
-	FLAG_SYN_46 = 1,
-	FLAG_SYN_64 = 2,
-	FLAG_FIN_46 = 4,
-	FLAG_FIN_64 = 8,
-	FLAG_RST = 16,
-	FLAG_ANSWERED = 32,
-	FLAG_SEVERAL_PEERS = 64,
-	FLAG_COMBINATIONS = 128,
+	FLAG_CONFIRMED = 1, /* the LAN sent more than a SYN */
+	FLAG_FIN_46 = 2,
+	FLAG_FIN_64 = 4,
+	FLAG_RST = 8,
+	FLAG_ANSWERED = 16,
+	FLAG_SEVERAL_PEERS = 32,
+	FLAG_COMBINATIONS = 64,
 };
 
 /* Which timeouts a mapping has, by its protocol and the port of its first peer. */
@@ -57,13 +59,13 @@ enum timeout_class {
 	TIMEOUT_QUERY, /* DNS and NTP over UDP: a question and its answer */
 	TIMEOUT_QUIC,
 	TIMEOUT_CLASSES = 8, /* a power of two */
-	TIMEOUTS = TIMEOUT_CLASSES * FLAG_COMBINATIONS,
+	TIMEOUTS = TIMEOUT_CLASSES * (FLAG_COMBINATIONS + 0),
 };
 
 /* How LAN endpoints get ports (RFC 4787 section 4.1, RFC 7857 section 3). */
 enum mapping_policy {
-	MAPPING_AUTO,	/* shared towards well-known ports, else a port of its own while there are */
-	MAPPING_EIM,	/* always a port of its own, endpoint-independent */
+	MAPPING_AUTO, /* shared towards well-known ports, else a port of its own while there are */
+	MAPPING_EIM,  /* always a port of its own, endpoint-independent */
 	MAPPING_SHARED, /* always shared, one remote at a time */
 };
 
@@ -76,21 +78,25 @@ enum filtering {
 
 enum log_level { LOG_OFF, LOG_MAPPINGS, LOG_DESTINATIONS };
 
+/* Whether closing mappings must make room. */
+enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
+
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
 	SCAN_SLOTS = 512,  /* slots one run of the reclaim program looks at */
-	SHARE_PROBES = 32, /* shared ports one run of the share program looks at */
-	SWEEP_FLOWS = 512, /* flows one run of the sweep program looks at */
+	SWEEP_FLOWS = 512, /* flows one run of the sweep looks at */
 	HOSTS = 4096,	   /* LAN hosts counted apart, by the last 12 bits of their address */
 	GATES = 256,	   /* remotes remembered for which no shared port is left */
 };
 
 /* The programs that the entry programs tail-call. */
 enum program_index {
+	PROGRAM_ENTRY,
 	PROGRAM_ALLOCATE,
 	PROGRAM_RECLAIM,
 	PROGRAM_SHARE,
+	PROGRAM_FLOW,
 	PROGRAM_SWEEP,
 	PROGRAM_HAIRPIN,
 	PROGRAM_REFUSE,
@@ -113,7 +119,8 @@ struct config {
 	__u32 psid_offset; /* a */
 	__u32 psid_length; /* k */
 	__u32 psid;
-	__u32 port_count; /* ports in the set */
+	__u32 port_count;   /* ports in the set */
+	__u32 usable_ports; /* without reserved ones */
 	__u32 ipv4_mtu;
 	__u32 mss;	   /* largest MSS let through; 0 leaves it alone */
 	__u32 tick_shift;  /* jiffies >> this = ticks of one second or a little more */
@@ -132,12 +139,11 @@ struct config {
 	__u32 early_reclaim;	    /* when full, closing mappings expire by early_timeout */
 	__u32 refusal_code;	    /* of the ICMP error (type 3) to a refused host; 0: none */
 	__u32 refusals_per_tick;
-	__u32 log;		    /* enum log_level */
-	__u32 log_per_tick;	    /* events at most */
-	__u32 reserved;
-	__u64 hash_key;		       /* secret; where an endpoint looks for a shared port first */
-	__u32 timeout[TIMEOUTS];       /* ticks, at timeout_class * FLAG_COMBINATIONS + flags */
-	__u32 early_timeout[TIMEOUTS]; /* the same under pressure */
+	__u32 log;	    /* enum log_level */
+	__u32 log_per_tick; /* events at most */
+	__u64 hash_key;	    /* secret; where an endpoint looks for a shared port first */
+	/* Ticks, at pressure * TIMEOUTS + timeout_class * FLAG_COMBINATIONS + flags. */
+	__u32 timeout[PRESSURES * (TIMEOUTS + 0)];
 };
 
 /* Double-buffered: the half that is not active is rewritten, then `active` is flipped. */
@@ -236,7 +242,7 @@ struct event {
 	__u32 protocol; /* enum protocol_index */
 	__be32 host;
 	__u16 host_port;
-	__u16 port; /* of the set; 0 where none was given */
+	__u16 port;    /* of the set; 0 where none was given */
 	__be32 remote; /* 0 unless destinations are logged */
 	__u16 remote_port;
 	__u16 zero;
@@ -247,6 +253,7 @@ enum command_kind {
 	COMMAND_FORWARD,      /* makes `slot` a port forward to `endpoint` */
 	COMMAND_RELEASE_SLOT, /* frees `slot`, whatever it is */
 	COMMAND_RELEASE_FLOW, /* ends the flow at `slot` in the flows */
+	COMMAND_SWEEP,	      /* one run of the sweep; COMMAND_CHANGED: there is more to do */
 };
 
 struct command {

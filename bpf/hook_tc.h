@@ -14,6 +14,8 @@
 #include "portable.h"
 #include "transport_change.h"
 
+enum { VLAN_ID_MASK = 0xfff };
+
 INLINE const void *tc_data(const struct __sk_buff *skb)
 {
 	return (const void *)(long)skb->data;
@@ -28,6 +30,13 @@ INLINE const void *tc_end(const struct __sk_buff *skb)
 INLINE __u32 tc_network_length(const struct __sk_buff *skb)
 {
 	return skb->len - L2_LENGTH;
+}
+
+/* True for a frame of a VLAN on top of the interface: not this link's. A priority tag (VLAN 0)
+ * is. */
+INLINE _Bool tc_is_of_vlan(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && (skb->vlan_tci & VLAN_ID_MASK);
 }
 
 /* Lets the headers be read directly, wherever the kernel keeps them. Called before any pointer

@@ -1,25 +1,40 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* TC egress of the WAN: the steps of the three programs every mode has for upstream packets.
+/* TC egress of the WAN: the programs every mode has for upstream packets.
  *
- *   entry      established mappings; a packet without one goes on to
- *   allocate   a free port for it; if there is none, on to
- *   reclaim    an expired port for it, SCAN_SLOTS slots a run
+ *   entry      what has a port already; the rest climbs a ladder (docs/napt44.md)
+ *   allocate   a free port of its own
+ *   reclaim    an expired port, SCAN_SLOTS slots a run: of its own, or for the shared pool
+ *   share      a shared port for a flow
+ *   flow       the flow, once its port has been found
+ *   refuse     nothing was left: the host is told
+ *   hairpin    the packet is for a port of this CE: back into the LAN
+ *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
- * its control block, which holds the progress of the scan.
+ * its control block, which holds where on the ladder it is.
  */
 #ifndef MAPXDP_HOOK_TC_46_H
 #define MAPXDP_HOOK_TC_46_H
 
 #include "hook_tc.h"
+#include "sweep.h"
 #include "translate46.h"
 
-/* The kernel allows 33 tail calls for a packet; some are left to allocation. A port set of
- * more slots than these runs see is scanned by several packets. */
-enum { SCAN_RUNS_MAX = 24 };
+/* The kernel allows 33 tail calls for a packet; some are left to the programs around the
+ * ladder. What takes more runs than these is left to the next packet. */
+enum { RUNS_MAX = 22, RUNS_OF_RETRY = 4 };
 
-/* Where the scan is, in the control block. */
-enum control_block { CB_SCAN_START, CB_SCAN_DONE, CB_SCAN_RUNS };
+enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
+
+/* Where a packet is on the ladder. */
+enum ladder {
+	LADDER_SWEPT = 1,
+	LADDER_LIMITED = 2,  /* a limit of the host stood in the way */
+	LADDER_PRESSURE = 4, /* closing mappings make room */
+	LADDER_FOR_POOL = 8, /* reclaim for the shared pool, not for the applicant */
+	LADDER_SCAN = 16,    /* the search for a shared port has begun */
+	LADDER_FLOWS_FULL = 32,
+};
 
 /* What the programs of a mode have in common: a packet, and what it will count as. */
 struct tc_upstream {
@@ -38,6 +53,8 @@ INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
 	up->bytes = tc_network_length(skb);
 	if (skb->protocol != net16(ETHERTYPE_IPV4))
 		return REASON_NOT_IPV4;
+	if (tc_is_of_vlan(skb))
+		return REASON_VLAN_TAGGED;
 	tc_pull_headers(skb);
 	reason = admit_46(up->config, tc_data(skb), tc_end(skb), L2_LENGTH, up->bytes, &up->packet);
 	if (reason)
@@ -49,80 +66,305 @@ INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
 	return REASON_TRANSLATED;
 }
 
-/* How a program gets the port of a packet: the only step in which the three differ. */
+/* How a program gets the port of a packet: the only step in which they differ. */
 typedef enum reason (*port_step)(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port);
 
 /* How a mode turns the packet into IPv6 and writes it. */
 typedef enum reason (*emit_step)(struct __sk_buff *skb, const struct tc_upstream *up, __u16 port);
 
-/* A reason for the packet to end here; REASON_TRANSLATED where `port` was found. Does not
- * return where another program takes over. */
-INLINE enum reason tc_allocation_failed(struct __sk_buff *skb, enum allocation allocation)
+/* The steps of the ladder do not return where another program takes over. */
+INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
 {
-	switch (allocation) {
-	case ALLOCATION_RETRY:
-		count_event(DIRECTION_46, REASON_ALLOCATION_RETRIED);
-		kernel_tail_call(skb, MAP(programs), PROGRAM_ALLOCATE);
-		return REASON_ALLOCATION_CONTENDED;
-	case ALLOCATION_NO_FREE:
-		kernel_tail_call(skb, MAP(programs), PROGRAM_RECLAIM);
-		return REASON_PROGRAM_MISSING;
-	case ALLOCATION_INDEX_FULL:
-		return REASON_MAPPING_INDEX_FULL;
-	default:
-		return REASON_PORTS_EXHAUSTED;
-	}
+	kernel_tail_call(skb, MAP(programs), program);
+	return REASON_PROGRAM_MISSING;
 }
 
-/* Entry program: the port of an established mapping, or the one the packet already has. */
+INLINE enum reason tc_refuse(struct __sk_buff *skb, enum reason reason)
+{
+	skb->cb[CB_VALUE] = reason;
+	return tc_continue(skb, PROGRAM_REFUSE);
+}
+
+/* Nothing was found on any step. Remembered, unless the table of flows is to blame. */
+INLINE enum reason tc_refuse_all(struct __sk_buff *skb, const struct applicant *applicant)
+{
+	__u32 ladder = skb->cb[CB_LADDER];
+
+	if (ladder & LADDER_LIMITED) {
+		set_gate(applicant, applicant->endpoint.ipv4);
+		return tc_refuse(skb, REASON_HOST_LIMIT);
+	}
+	if (ladder & LADDER_FLOWS_FULL)
+		return tc_refuse(skb, REASON_FLOWS_FULL);
+	set_gate(applicant, 0);
+	return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
+}
+
+/* True while so many more tail calls may follow. */
+INLINE _Bool tc_may_run(struct __sk_buff *skb, __u32 runs)
+{
+	skb->cb[CB_RUNS] += runs;
+	return skb->cb[CB_RUNS] <= RUNS_MAX;
+}
+
+/* Another CPU was faster: from the beginning. */
+INLINE enum reason tc_retry(struct __sk_buff *skb)
+{
+	count_event(DIRECTION_46, REASON_ALLOCATION_RETRIED);
+	if (!tc_may_run(skb, RUNS_OF_RETRY))
+		return REASON_ALLOCATION_CONTENDED;
+	skb->cb[CB_LADDER] &= LADDER_SWEPT;
+	return tc_continue(skb, PROGRAM_ENTRY);
+}
+
+INLINE enum reason tc_begin_reclaim(struct __sk_buff *skb, const struct applicant *applicant)
+{
+	skb->cb[CB_POSITION] = random_position(applicant->config->port_count);
+	skb->cb[CB_DONE] = 0;
+	return tc_continue(skb, PROGRAM_RECLAIM);
+}
+
+INLINE enum reason tc_begin_share(struct __sk_buff *skb)
+{
+	skb->cb[CB_LADDER] &= ~(__u32)LADDER_SCAN;
+	return tc_continue(skb, PROGRAM_SHARE);
+}
+
+/* The last step: once more, with closing mappings counted as expired, where that is allowed. */
+INLINE enum reason tc_under_pressure(struct __sk_buff *skb, const struct applicant *applicant)
+{
+	if (!applicant->config->early_reclaim || skb->cb[CB_LADDER] & LADDER_PRESSURE)
+		return tc_refuse_all(skb, applicant);
+	skb->cb[CB_LADDER] |= LADDER_PRESSURE;
+	return tc_begin_reclaim(skb, applicant);
+}
+
+/* Entry program: the port of a mapping there is, or the one the packet already has. */
 INLINE enum reason tc_port_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
 {
 	struct applicant applicant;
+	_Bool shared_first;
 
 	if (up->config->napt44 == NAPT44_NONE) {
 		*port = up->packet.transport.source_port;
 		return check_source(up->config, &up->packet);
 	}
 	applicant = applicant_for(up->config, &up->packet);
-	if (established_port(up->config, &applicant.endpoint, applicant.transport, applicant.peer,
-			     applicant.now, port))
+	if (sweep_is_due(applicant.now) && !(skb->cb[CB_LADDER] & LADDER_SWEPT)) {
+		skb->cb[CB_LADDER] |= LADDER_SWEPT;
+		return tc_continue(skb, PROGRAM_SWEEP);
+	}
+	shared_first = is_shared_first(&applicant);
+	if (known_port(&applicant, shared_first, port))
 		return REASON_TRANSLATED;
-	if (up->packet.transport.tcp_flags & TCP_RST)
+	if (!may_begin(&up->packet.transport))
 		return REASON_NO_MAPPING;
-	kernel_tail_call(skb, MAP(programs), PROGRAM_ALLOCATE);
-	return REASON_PROGRAM_MISSING;
+	if (applicant.endpoint.protocol == INDEX_TCP && !up->config->pick_up &&
+	    !is_opening(&up->packet.transport))
+		return REASON_TCP_NOT_OPENING;
+	return tc_continue(skb, shared_first ? PROGRAM_SHARE : PROGRAM_ALLOCATE);
 }
 
 /* Allocate program. */
 INLINE enum reason tc_allocate_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
 {
 	struct applicant applicant = applicant_for(up->config, &up->packet);
-	enum allocation allocation = allocate(&applicant, port);
+	struct allowance allowance = allowance_of(&applicant);
 
-	if (allocation == ALLOCATED)
+	if (allowance.free_own) {
+		switch (allocate(&applicant, port)) {
+		case ALLOCATED:
+			return REASON_TRANSLATED;
+		case ALLOCATION_RETRY:
+			return tc_retry(skb);
+		case ALLOCATION_INDEX_FULL:
+			return REASON_MAPPING_INDEX_FULL;
+		default:
+			break;
+		}
+	} else if (allowance.some_free || !allowance.any_own) {
+		skb->cb[CB_LADDER] |= LADDER_LIMITED;
+	}
+	if (allowance.any_own && !known_exhausted(applicant.endpoint.protocol, applicant.now))
+		return tc_begin_reclaim(skb, &applicant);
+	return may_share(&applicant) ? tc_begin_share(skb) : tc_refuse_all(skb, &applicant);
+}
+
+/* A slot has been taken from its expired owner. */
+INLINE enum reason tc_reclaimed(struct __sk_buff *skb, const struct applicant *applicant,
+				__u32 position, __u16 *port)
+{
+	struct mapping *slot;
+
+	if (skb->cb[CB_LADDER] & LADDER_FOR_POOL) {
+		note_shared(applicant->endpoint.protocol, position);
+		skb->cb[CB_POSITION] = position;
+		skb->cb[CB_DONE] = 0;
+		skb->cb[CB_LADDER] |= LADDER_SCAN;
+		return tc_continue(skb, PROGRAM_SHARE);
+	}
+	slot = slot_at(applicant->endpoint.protocol * SLOTS + position);
+	if (!slot)
+		return REASON_PROGRAM_MISSING;
+	switch (establish(applicant, slot, position, port)) {
+	case ALLOCATED:
 		return REASON_TRANSLATED;
-	skb->cb[CB_SCAN_START] = (__u64)kernel_random() * up->config->port_count >> 32;
-	skb->cb[CB_SCAN_DONE] = 0;
-	skb->cb[CB_SCAN_RUNS] = 0;
-	return tc_allocation_failed(skb, allocation);
+	case ALLOCATION_RETRY:
+		return tc_retry(skb);
+	default:
+		return REASON_MAPPING_INDEX_FULL;
+	}
+}
+
+/* No slot has expired. */
+INLINE enum reason tc_not_reclaimed(struct __sk_buff *skb, const struct applicant *applicant)
+{
+	__u32 ladder = skb->cb[CB_LADDER];
+
+	if (ladder & LADDER_PRESSURE || !applicant->config->early_reclaim)
+		note_exhausted(applicant->endpoint.protocol, applicant->now);
+	if (may_share(applicant) && (ladder & LADDER_PRESSURE || !(ladder & LADDER_FOR_POOL)))
+		return tc_begin_share(skb);
+	return tc_under_pressure(skb, applicant);
 }
 
 /* Reclaim program. */
 INLINE enum reason tc_reclaim_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
 {
 	struct applicant applicant = applicant_for(up->config, &up->packet);
-	struct scan scan = {.start = skb->cb[CB_SCAN_START], .done = skb->cb[CB_SCAN_DONE]};
-	__u32 runs = skb->cb[CB_SCAN_RUNS] + 1;
-	enum allocation allocation;
+	struct allowance allowance = allowance_of(&applicant);
+	__u32 ladder = skb->cb[CB_LADDER];
+	_Bool for_pool = ladder & LADDER_FOR_POOL;
+	struct scan scan = {
+		.start = skb->cb[CB_POSITION],
+		.done = skb->cb[CB_DONE],
+		.wanted = for_pool ? SHARED_OWNER : owner_word(&applicant.endpoint, SLOT_CLAIMED),
+		.free_too = for_pool ? allowance.pool : allowance.free_own,
+		.pressure = ladder & LADDER_PRESSURE ? PRESSURE_FULL : PRESSURE_NONE,
+	};
+	__u32 position;
 
-	allocation = reclaim(&applicant, &scan, port);
-	if (allocation == ALLOCATED)
+	switch (reclaim(&applicant, &scan, &position)) {
+	case ALLOCATED:
+		return tc_reclaimed(skb, &applicant, position, port);
+	case ALLOCATION_NONE:
+		return tc_not_reclaimed(skb, &applicant);
+	default:
+		if (!tc_may_run(skb, 1)) {
+			note_exhausted(applicant.endpoint.protocol, applicant.now);
+			return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
+		}
+		skb->cb[CB_DONE] = scan.done;
+		return tc_continue(skb, PROGRAM_RECLAIM);
+	}
+}
+
+/* No shared port is free for the peer: one more port is shared, if there is one to be had.
+ * NOWHERE: another step of the ladder has the packet. */
+INLINE enum reason tc_grow_pool(struct __sk_buff *skb, const struct applicant *applicant,
+				const struct allowance *allowance, __u32 *position)
+{
+	if (skb->cb[CB_LADDER] & LADDER_PRESSURE)
+		return tc_refuse_all(skb, applicant);
+	if (allowance->pool) {
+		*position = find_free_slot(applicant->endpoint.protocol,
+					   applicant->config->port_count, home_of(applicant));
+		if (*position < SLOTS) {
+			*position = share_free_port(applicant, *position);
+			return *position < SLOTS ? REASON_TRANSLATED : tc_retry(skb);
+		}
+	} else if (allowance->some_free) {
+		skb->cb[CB_LADDER] |= LADDER_LIMITED;
+	}
+	skb->cb[CB_LADDER] |= LADDER_FOR_POOL;
+	if (known_exhausted(applicant->endpoint.protocol, applicant->now))
+		return tc_under_pressure(skb, applicant);
+	return tc_begin_reclaim(skb, applicant);
+}
+
+/* The flow that stands in the way of the applicant's own: its former one, expired. */
+INLINE __u32 stale_flow(const struct applicant *applicant)
+{
+	return flow_lookup(flow_key_46(&applicant->endpoint, applicant->peer));
+}
+
+/* Where the flow goes, or what has to be done first. */
+INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *applicant,
+				 const struct allowance *allowance, __u32 *position)
+{
+	__u32 words = (applicant->config->port_count + WORD_BITS - 1) / WORD_BITS;
+	__u32 ladder = skb->cb[CB_LADDER];
+	__u32 home = home_of(applicant);
+	struct share_scan scan = {
+		.position = ladder & LADDER_SCAN ? skb->cb[CB_POSITION] : home,
+		.words_done = ladder & LADDER_SCAN ? skb->cb[CB_DONE] : 0,
+		.pressure = ladder & LADDER_PRESSURE ? PRESSURE_FULL : PRESSURE_NONE,
+	};
+	struct place place = {.victim = stale_flow(applicant)};
+
+	if (place.victim == NOWHERE) {
+		if (!(ladder & LADDER_SCAN) && allowance->pool && pool_below_target(applicant) &&
+		    is_marked_free(applicant->endpoint.protocol, home)) {
+			*position = share_free_port(applicant, home);
+			return *position < SLOTS ? REASON_TRANSLATED : tc_retry(skb);
+		}
+		place = find_shared_port(applicant, &scan);
+	}
+	skb->cb[CB_POSITION] = scan.position;
+	skb->cb[CB_DONE] = scan.words_done;
+	skb->cb[CB_LADDER] |= LADDER_SCAN;
+	if (place.victim != NOWHERE) {
+		if (!tc_may_run(skb, 1))
+			return REASON_ALLOCATION_CONTENDED;
+		release_flow(applicant->config, place.victim, applicant->now, scan.pressure);
+		return tc_continue(skb, PROGRAM_SHARE);
+	}
+	*position = place.position;
+	if (*position < SLOTS)
 		return REASON_TRANSLATED;
-	if (allocation == ALLOCATION_NO_FREE && runs >= SCAN_RUNS_MAX)
-		return REASON_PORTS_EXHAUSTED;
-	skb->cb[CB_SCAN_DONE] = scan.done;
-	skb->cb[CB_SCAN_RUNS] = runs;
-	return tc_allocation_failed(skb, allocation);
+	if (scan.words_done <= words) {
+		if (!tc_may_run(skb, 1))
+			return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
+		return tc_continue(skb, PROGRAM_SHARE);
+	}
+	return tc_grow_pool(skb, applicant, allowance, position);
+}
+
+/* Share program. */
+INLINE enum reason tc_share_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
+{
+	struct applicant applicant = applicant_for(up->config, &up->packet);
+	struct allowance allowance = allowance_of(&applicant);
+	__u32 position = NOWHERE;
+	enum reason reason;
+
+	if (is_gated(&applicant, 0))
+		return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
+	if (!allowance.flow || is_gated(&applicant, applicant.endpoint.ipv4))
+		return tc_refuse(skb, REASON_HOST_LIMIT);
+	reason = tc_find_place(skb, &applicant, &allowance, &position);
+	if (reason)
+		return reason;
+	skb->cb[CB_VALUE] = position;
+	return tc_continue(skb, PROGRAM_FLOW);
+}
+
+/* Flow program. */
+INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
+{
+	struct applicant applicant = applicant_for(up->config, &up->packet);
+
+	switch (establish_flow(&applicant, find_free_flow(), skb->cb[CB_VALUE] & PORT_MASK, port)) {
+	case ALLOCATED:
+		return REASON_TRANSLATED;
+	case ALLOCATION_RETRY:
+		return tc_retry(skb);
+	case ALLOCATION_FLOWS_FULL:
+		skb->cb[CB_LADDER] |= LADDER_FLOWS_FULL;
+		return tc_refuse_all(skb, &applicant);
+	default:
+		return REASON_MAPPING_INDEX_FULL;
+	}
 }
 
 /* The whole of an upstream program; both steps are inlined into it. */
@@ -134,9 +376,22 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 
 	if (!reason)
 		reason = find_port(skb, &up, &port);
+	if (!reason && is_hairpin(up.config, &up.packet)) {
+		skb->cb[CB_VALUE] = port;
+		reason = tc_continue(skb, PROGRAM_HAIRPIN);
+	}
 	if (!reason)
 		reason = emit(skb, &up, port);
 	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
+}
+
+/* Sweep program. */
+INLINE int tc_sweep(struct __sk_buff *skb)
+{
+	const struct config *config = active_config();
+
+	sweep(config, current_tick(config));
+	return tc_finish(DIRECTION_46, tc_continue(skb, PROGRAM_ENTRY), 1, tc_network_length(skb));
 }
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* MAP-E (RFC 7597) and lw4o6 (RFC 7596): the programs of a WAN interface.
  *
- *   mape_46             TC egress
- *   mape_46_allocate    tail-called by it
- *   mape_46_reclaim     tail-called by that
- *   mape_64             TC ingress
+ *   mape_46         TC egress, and what it tail-calls:
+ *   mape_46_…       see hook_tc_46.h
+ *   mape_64         TC ingress
+ *   mape_control    run by the control plane
  */
-#include "hook_tc_46.h"
+#include "control.h"
+#include "hook_tc_around.h"
 #include "translate64.h"
 
 /* From here on there is no way back: the packet is changed. */
@@ -49,6 +50,36 @@ PROGRAM int mape_46_reclaim(struct __sk_buff *skb)
 	return tc_upstream(skb, tc_reclaim_46, encapsulate_and_emit_46);
 }
 
+PROGRAM int mape_46_share(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_share_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_flow(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_flow_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_sweep(struct __sk_buff *skb)
+{
+	return tc_sweep(skb);
+}
+
+PROGRAM int mape_46_hairpin(struct __sk_buff *skb)
+{
+	return tc_hairpin(skb);
+}
+
+PROGRAM int mape_46_refuse(struct __sk_buff *skb)
+{
+	return tc_refuse_and_tell(skb);
+}
+
+PROGRAM int mape_control(struct __sk_buff *skb)
+{
+	return obey(skb);
+}
+
 /* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
  * have. Taking 20 off as a change of family, and the other 20 as room, needs none. */
 INLINE long remove_tunnel_header(struct __sk_buff *skb)
@@ -81,7 +112,9 @@ PROGRAM int mape_64(struct __sk_buff *skb)
 	enum reason reason = REASON_NOT_IPV6;
 	__u32 packets = 1;
 
-	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+	if (tc_is_of_vlan(skb)) {
+		reason = REASON_VLAN_TAGGED;
+	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
 		tc_pull_headers(skb);
 		reason = admit_encapsulated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
 					       &packet);

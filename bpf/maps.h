@@ -30,7 +30,7 @@
 	X(permissions, LRU_HASH, struct permission_key, __u64, PERMISSIONS, 0) \
 	X(hosts, ARRAY, __u32, struct host, HOSTS, 0) \
 	X(events, RINGBUF, void, void, EVENT_BYTES, 0) \
-	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * REASONS_MAX, 0) \
+	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * (REASONS_MAX + 0), 0) \
 	X(programs, PROG_ARRAY, __u32, __u32, PROGRAMS, 0) \
 	X(instance, ARRAY, __u32, struct instance, 1, 0)
 /* clang-format on */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* MAP-T (RFC 7599): the programs of a WAN interface.
  *
- *   mapt_46             TC egress
- *   mapt_46_allocate    tail-called by it
- *   mapt_46_reclaim     tail-called by that
- *   mapt_64             TC ingress
+ *   mapt_46         TC egress, and what it tail-calls:
+ *   mapt_46_…       see hook_tc_46.h
+ *   mapt_64         TC ingress
+ *   mapt_control    run by the control plane
  */
-#include "hook_tc_46.h"
+#include "control.h"
+#include "hook_tc_around.h"
 #include "translate64.h"
 
 /* From here on there is no way back: the packet is changed. */
@@ -45,6 +46,36 @@ PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
 	return tc_upstream(skb, tc_reclaim_46, translate_and_emit_46);
 }
 
+PROGRAM int mapt_46_share(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_share_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_flow(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_flow_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_sweep(struct __sk_buff *skb)
+{
+	return tc_sweep(skb);
+}
+
+PROGRAM int mapt_46_hairpin(struct __sk_buff *skb)
+{
+	return tc_hairpin(skb);
+}
+
+PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
+{
+	return tc_refuse_and_tell(skb);
+}
+
+PROGRAM int mapt_control(struct __sk_buff *skb)
+{
+	return obey(skb);
+}
+
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_64 *out)
 {
@@ -65,7 +96,9 @@ PROGRAM int mapt_64(struct __sk_buff *skb)
 	enum reason reason = REASON_NOT_IPV6;
 	__u32 packets = 1;
 
-	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+	if (tc_is_of_vlan(skb)) {
+		reason = REASON_VLAN_TAGGED;
+	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
 		tc_pull_headers(skb);
 		reason = admit_translated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
 					     &packet);

@@ -47,8 +47,14 @@ HELPER(long, kernel_map_update, BPF_FUNC_map_update_elem, void *map, const void 
        const void *value, __u64 flags);
 HELPER(long, kernel_map_delete, BPF_FUNC_map_delete_elem, void *map, const void *key);
 HELPER(__u64, kernel_jiffies64, BPF_FUNC_jiffies64, void);
+HELPER(__u64, kernel_ktime_ns, BPF_FUNC_ktime_get_ns, void);
 HELPER(__u32, kernel_random, BPF_FUNC_get_prandom_u32, void);
 HELPER(long, kernel_tail_call, BPF_FUNC_tail_call, void *context, void *map, __u32 index);
+HELPER(long, kernel_ringbuf_output, BPF_FUNC_ringbuf_output, void *map, const void *data,
+       __u64 size, __u64 flags);
+HELPER(long, kernel_redirect, BPF_FUNC_redirect, __u32 ifindex, __u64 flags);
+HELPER(long, kernel_skb_change_tail, BPF_FUNC_skb_change_tail, void *skb, __u32 length,
+       __u64 flags);
 HELPER(long, kernel_skb_pull_data, BPF_FUNC_skb_pull_data, void *skb, __u32 length);
 HELPER(long, kernel_skb_store_bytes, BPF_FUNC_skb_store_bytes, void *skb, __u32 offset,
        const void *from, __u32 length, __u64 flags);

@@ -18,7 +18,7 @@
 	X(TRANSLATED, TRANSLATED, "translated or encapsulated") \
 	X(PASS, NOT_IPV4, "not IPv4") \
 	X(PASS, NOT_IPV6, "not IPv6") \
-	X(PASS, DESTINATION_NOT_ROUTED, "multicast, broadcast, link-local or loopback") \
+	X(PASS, DESTINATION_NOT_ROUTED, "multicast or broadcast") \
 	X(PASS, DESTINATION_ON_LINK, "destination is on the WAN link (a modem's page)") \
 	X(PASS, IPV6_HEADER_CUT, "IPv6 header is cut short") \
 	X(PASS, NOT_MAP_ADDRESS, "not to this CE's MAP address") \
@@ -63,7 +63,10 @@
 	X(EVENT, PORT_UNSHARED, "ports taken out of the shared pool") \
 	X(EVENT, EARLY_RECLAIMED, "closing mappings taken over early, under pressure") \
 	X(EVENT, REFUSAL_SENT, "ICMP errors sent to refused LAN hosts") \
-	X(EVENT, LOG_LOST, "log events left out: too many, or nobody reads them")
+	X(EVENT, LOG_LOST, "log events left out: too many, or nobody reads them") \
+	X(PASS, VLAN_TAGGED, "of a VLAN on top of the WAN interface") \
+	X(DROP, DESTINATION_MARTIAN, "destination is no address on the Internet") \
+	X(DROP, SOURCE_MARTIAN, "source is an address that no such packet can have")
 /* clang-format on */
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,

@@ -7,7 +7,7 @@
 #include "choose.h"
 #include "encapsulation.h"
 #include "mss.h"
-#include "napt44_alloc.h"
+#include "napt44_share.h"
 #include "parse.h"
 #include "rfc7915_46.h"
 #include "rfc7915_icmp.h"
@@ -39,7 +39,7 @@ INLINE enum reason admit_46(const struct config *config, const void *data, const
 
 	if (reason)
 		return reason;
-	reason = choose_46(config, packet->ipv4.header.destination);
+	reason = choose_46(config, packet->ipv4.header.source, packet->ipv4.header.destination);
 	if (reason)
 		return reason;
 	reason = refuse_ipv4(&packet->ipv4.header);
@@ -64,11 +64,52 @@ INLINE struct applicant applicant_for(const struct config *config, const struct 
 		.endpoint = {.ipv4 = packet->ipv4.header.source,
 			     .port = transport->source_port,
 			     .protocol = transport->index},
-		.peer = packet->ipv4.header.destination | peer_port << 32,
+		.peer = packet->ipv4.header.destination | peer_port << OWNER_PORT_SHIFT,
 		.now = current_tick(config),
 	};
 
 	return applicant;
+}
+
+/* Towards servers, ports are shared before any is given away (docs/napt44.md, step 1). */
+INLINE _Bool is_shared_first(const struct applicant *applicant)
+{
+	const struct config *config = applicant->config;
+	__u32 index = applicant->endpoint.protocol;
+
+	OPAQUE(index);
+	if (index >= PROTOCOLS)
+		return 0;
+	if (config->mapping[index] == MAPPING_AUTO)
+		return applicant->endpoint.protocol != INDEX_ICMP &&
+		       applicant->peer >> OWNER_PORT_SHIFT < config->shared_below;
+	return config->mapping[index] == MAPPING_SHARED;
+}
+
+INLINE _Bool may_share(const struct applicant *applicant)
+{
+	__u32 index = applicant->endpoint.protocol;
+
+	OPAQUE(index);
+	return index < PROTOCOLS && applicant->config->mapping[index] != MAPPING_EIM;
+}
+
+/* The port that the applicant has already, towards its peer or towards all. */
+INLINE _Bool known_port(const struct applicant *applicant, _Bool shared_first, __u16 *port)
+{
+	if (shared_first)
+		return flow_port(applicant, port) || own_port(applicant, port);
+	return own_port(applicant, port) || flow_port(applicant, port);
+}
+
+/* To a port of this CE's own set: the packet stays at home (RFC 4787 REQ-9). */
+INLINE _Bool is_hairpin(const struct config *config, const struct upstream *packet)
+{
+	struct port_set set = port_set_of(config);
+
+	return config->napt44 == NAPT44_BPF && packet->ipv4.header.destination == config->ipv4 &&
+	       packet->transport.index != INDEX_ICMP &&
+	       port_in_set(&set, packet->transport.destination_port);
 }
 
 /* NAPT44 is off: the packet has to carry this CE's address and a port of its set already. */

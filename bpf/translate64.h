@@ -7,7 +7,7 @@
 #include "choose.h"
 #include "encapsulation.h"
 #include "mss.h"
-#include "napt44.h"
+#include "napt44_64.h"
 #include "parse.h"
 #include "rfc7915_64.h"
 #include "rfc7915_icmp.h"
@@ -19,13 +19,29 @@ struct downstream_ends {
 	__be32 source;
 };
 
+/* From this CE's address and a port of its set: not even another CE of that address can be. */
+INLINE _Bool is_from_ourselves(const struct config *config, const struct transport *transport,
+			       __be32 source)
+{
+	struct port_set set = port_set_of(config);
+
+	return is_own_ipv4(config, source) && port_in_set(&set, transport->source_port);
+}
+
 /* RFC 7599 section 8.2: the port set first, then NAPT44. */
 INLINE enum reason find_endpoint(const struct config *config, const struct transport *transport,
 				 __be32 destination, struct downstream_ends *ends)
 {
 	struct port_set set = port_set_of(config);
 	__u64 peer_port = transport->index == INDEX_ICMP ? 0 : transport->source_port;
+	struct caller caller = {
+		.config = config,
+		.transport = transport,
+		.now = current_tick(config),
+	};
 
+	if (is_martian(ends->source) || is_from_ourselves(config, transport, ends->source))
+		return REASON_SOURCE_MARTIAN;
 	if (!port_in_set(&set, transport->destination_port))
 		return REASON_PORT_OUTSIDE_SET;
 	if (config->napt44 == NAPT44_NONE) {
@@ -33,8 +49,8 @@ INLINE enum reason find_endpoint(const struct config *config, const struct trans
 		ends->endpoint.port = transport->destination_port;
 		return REASON_TRANSLATED;
 	}
-	return endpoint_behind(config, transport, ends->source | peer_port << 32,
-			       current_tick(config), &ends->endpoint);
+	caller.peer = ends->source | peer_port << OWNER_PORT_SHIFT;
+	return endpoint_behind(&caller, &ends->endpoint);
 }
 
 INLINE void change_port_and_mss_64(const struct config *config, const void *data, const void *end,
@@ -66,9 +82,13 @@ INLINE enum reason admit_64(const struct config *config, const void *data, const
 	return REASON_TRANSLATED;
 }
 
+/* What still fits into an IPv4 packet. */
+enum { PAYLOAD_MAX = 65535 - sizeof(struct ipv4_header) };
+
 INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
 {
-	if (!ipv6->payload_length || ipv6->payload_length + sizeof(struct ipv6_header) > available)
+	if (!ipv6->payload_length || ipv6->payload_length > PAYLOAD_MAX ||
+	    ipv6->payload_length + sizeof(struct ipv6_header) > available)
 		return REASON_MALFORMED_IPV6;
 	return refuse_extension(ipv6->next_header);
 }

@@ -41,6 +41,9 @@ INLINE __u32 checksum_offset(const struct transport *transport)
 /* Adds to the change that a 16-bit word of the header becomes another one. */
 INLINE void change_word(struct transport_change *change, __u16 from, __u16 to)
 {
+	/* Adding nothing can turn one zero of the one's complement into the other. */
+	if (from == to)
+		return;
 	change->data = sum_fold32((__u64)change->data + (__u16)~from + to);
 }
 

@@ -20,6 +20,7 @@ from mapxdp.model.domain import Domain
 _LOAD_MAPS = ("config", "programs")
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
+CONTROL_PIN = "control"
 _STAGED = "-new"
 
 
@@ -42,6 +43,7 @@ class Instance:
             **{name: self.maps.fds[name] for name in (*STATE_MAPS, *_LOAD_MAPS)},
             _UPSTREAM_PIN: self.programs.upstream.fd,
             _DOWNSTREAM_PIN: self.programs.downstream.fd,
+            CONTROL_PIN: self.programs.control.fd,
         }
 
     def stage(self) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from mapxdp.contract import Contract
 from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_programs
 from mapxdp.datapath.libbpf import LoadedProgram
@@ -17,6 +16,8 @@ from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
 ETHERNET_HEADER = 14
+#: The tail-called programs (bpf/hook_tc_46.h).
+_STEPS = ("allocate", "reclaim", "share", "flow", "sweep", "hairpin", "refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class ProgramSet:
 
     upstream: LoadedProgram
     downstream: LoadedProgram
+    control: LoadedProgram
     tail_called: tuple[LoadedProgram, ...]
 
     def __enter__(self) -> ProgramSet:
@@ -40,7 +42,7 @@ class ProgramSet:
             os.close(program.fd)
 
     def __iter__(self) -> Iterator[LoadedProgram]:
-        return iter((self.upstream, self.downstream, *self.tail_called))
+        return iter((self.upstream, self.downstream, self.control, *self.tail_called))
 
 
 def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramSet:
@@ -49,8 +51,8 @@ def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramS
     ``l2_length`` is the length of the link-layer header of the interface: 14 or 0.
     """
     prefix = "mapt" if mode.translates else "mape"
-    entries = [f"{prefix}_46", f"{prefix}_64"]
-    tail_called = _tail_called(prefix, maps.contract)
+    entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]
+    tail_called = _tail_called(prefix)
     names = entries + list(tail_called)
     bytecode = compile_programs(f"{prefix}.bpf.c", names, maps.contract, l2_length, maps.fds)
     loaded: dict[str, LoadedProgram] = {}
@@ -61,18 +63,17 @@ def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramS
         for program in loaded.values():
             os.close(program.fd)
         raise
-    for name, index in tail_called.items():
-        maps.set_value("programs", loaded[name].fd.to_bytes(4, sys.byteorder), index)
+    for name, entry in {entries[0]: "PROGRAM_ENTRY", **tail_called}.items():
+        fd = loaded[name].fd.to_bytes(4, sys.byteorder)
+        maps.set_value("programs", fd, maps.contract.number(entry))
     return ProgramSet(
         upstream=loaded[entries[0]],
         downstream=loaded[entries[1]],
+        control=loaded[entries[2]],
         tail_called=tuple(loaded[name] for name in tail_called),
     )
 
 
-def _tail_called(prefix: str, contract: Contract) -> dict[str, int]:
-    """Names of the tail-called programs, and where the entry programs look for them."""
-    return {
-        f"{prefix}_46_allocate": contract.number("PROGRAM_ALLOCATE"),
-        f"{prefix}_46_reclaim": contract.number("PROGRAM_RECLAIM"),
-    }
+def _tail_called(prefix: str) -> dict[str, str]:
+    """Names of the tail-called programs, and of where the others look for them."""
+    return {f"{prefix}_46_{step}": f"PROGRAM_{step.upper()}" for step in _STEPS}

@@ -79,7 +79,8 @@ def contract_for(port_set: PortSet) -> Contract:
     """The contract with room for every port of the set, for each protocol."""
     word_bits = 64
     slots = -(-len(port_set) // word_bits) * word_bits
-    flows = min(max(_FLOWS_PER_PORT * slots, _FEWEST_FLOWS), _MOST_FLOWS)
+    wanted = min(max(_FLOWS_PER_PORT * slots, _FEWEST_FLOWS), _MOST_FLOWS)
+    flows = 1 << (wanted - 1).bit_length()
     return read_contract(
         SLOTS=slots,
         EIM_ENTRIES=3 * slots + _INDEX_HEADROOM,
@@ -106,6 +107,7 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "psid_length": parameters.psid_length,
         "psid": domain.port_set.psid,
         "port_count": len(domain.port_set),
+        "usable_ports": len(domain.port_set) - len(reserved_positions(settings)),
         "ipv4_mtu": settings.ipv4_mtu,
         "mss": settings.mss or 0,
         "tick_shift": settings.clock.shift,
@@ -140,8 +142,10 @@ def _policy_values(contract: Contract, settings: DatapathSettings) -> dict[str, 
         "refusals_per_tick": _REFUSALS_PER_TICK,
         "log": contract.number(_LOG[policy.log]),
         "log_per_tick": _LOG_PER_TICK,
-        "timeout": list(_timeouts(contract, settings.clock, policy.timeouts)),
-        "early_timeout": list(_timeouts(contract, settings.clock, under_pressure(policy.timeouts))),
+        "timeout": [
+            *_timeouts(contract, settings.clock, policy.timeouts),
+            *_timeouts(contract, settings.clock, under_pressure(policy.timeouts)),
+        ],
     }
 
 
@@ -181,7 +185,7 @@ def facts_of(contract: Contract, flags: int) -> MappingFacts:
         return bool(flags & contract.number(name))
 
     return MappingFacts(
-        answered=has("FLAG_ANSWERED"),
+        answered=has("FLAG_ANSWERED") and has("FLAG_CONFIRMED"),
         closing=has("FLAG_RST") or (has("FLAG_FIN_46") and has("FLAG_FIN_64")),
         several_peers=has("FLAG_SEVERAL_PEERS"),
     )

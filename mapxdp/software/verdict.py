@@ -22,6 +22,7 @@ class Outcome:
 
     reason: Reason
     packets: tuple[bytes, ...] = ()
+    answers: tuple[bytes, ...] = ()
 
     @property
     def verdict(self) -> ReasonClass:

@@ -17,8 +17,9 @@ from mapxdp.contract import read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
-from mapxdp.datapath.tables import DatapathSettings
+from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
 from mapxdp.model.domain import Domain
+from mapxdp.model.napt44 import LogLevel, Napt44Policy
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.verdict import Outcome
 
@@ -29,6 +30,7 @@ ETHERNET = bytes.fromhex("020000000002 020000000001")
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
 _ACTION = {ReasonClass.DROP: 2}
 _ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
+_REDIRECT = 7
 #: Of struct __sk_buff, <linux/bpf.h>.
 _GSO_SEGS_OFFSET, _GSO_SIZE_OFFSET, _CONTEXT_SIZE = 164, 176, 192
 
@@ -48,10 +50,11 @@ def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
     mtu = ce_domain.ipv4_mtu(WAN_MTU)
     settings = DatapathSettings(
         domain=ce_domain,
-        translates_ports=True,
+        napt44=Napt44Kind.BPF,
         ipv4_mtu=mtu,
         mss=mtu - 40,
         clock=_StoppedClock(FIRST_TICK),
+        policy=Napt44Policy(log=LogLevel.OFF),
     )
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
 
@@ -59,11 +62,10 @@ def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
 class LoadedCe:
     """One loaded datapath."""
 
-    def __init__(self, ce_domain: Domain, index_entries: int | None = None) -> None:
+    def __init__(self, ce_domain: Domain, **capacities: int) -> None:
         self.domain = ce_domain
         contract = tables.contract_for(ce_domain.port_set)
-        if index_entries is not None:
-            contract = read_contract(**contract.capacities | {"EIM_ENTRIES": index_entries})
+        contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
         self.programs = programs.load(ce_domain.mode, self.maps)
@@ -86,11 +88,9 @@ class LoadedCe:
 
     def reset(self, **changes: object) -> None:
         """No mappings, counters at what they are, the clock at its first tick."""
-        clear_slots(self.maps)
-        for key in list(libbpf.keys(self.maps.fds["eim"], self.maps.spec("eim").key_size)):
-            libbpf.delete(self.maps.fds["eim"], key)
-        state.initialise(self.maps, self.domain)
+        clear_state(self.maps)
         self.settings = stopped_settings(self.domain, **changes)
+        state.initialise(self.maps, self.settings)
         state.write_config(self.maps, self.settings)
         self._at_reset = self._counters = self._read()
 
@@ -103,7 +103,29 @@ class LoadedCe:
         state.write_config(self.maps, self.settings)
 
     def advance(self, ticks: int) -> None:
+        """Moves the clock, and lets the sweep come round."""
         self.set_clock(self.now + ticks)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Runs the sweep until it has looked at every flow."""
+        while self.command("COMMAND_SWEEP") == self.maps.contract.number("COMMAND_CHANGED"):
+            pass
+
+    def command(
+        self, kind: str, slot: int = 0, owner: int = 0, endpoint: dict[str, object] | None = None
+    ) -> int:
+        """Asks the control program for something; its result."""
+        contract = self.maps.contract
+        nobody = {"ipv4": bytes(4), "port": 0, "protocol": 0, "zero": 0}
+        packed = contract["command"].pack(
+            kind=contract.number(kind),
+            slot=slot,
+            owner=owner,
+            endpoint=endpoint or nobody,  # type: ignore[arg-type]
+        )
+        result = libbpf.run_program(self.programs.control.fd, bytes(14) + packed.ljust(46, b"\0"))
+        return result.verdict
 
     def from_lan(self, packet: bytes, **context: int) -> Outcome:
         """An IP packet through the upstream program."""
@@ -119,6 +141,8 @@ class LoadedCe:
         frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
         result = libbpf.run_program(fd, frame, context=_context(**context))
         reason = self._reason_since(direction)
+        if result.verdict == _REDIRECT:
+            return _turned_around(reason, result.packet)
         expected = _ACTION.get(reason.reason_class, _ACTION_ON)
         assert result.verdict == expected, f"{reason} ended in TC action {result.verdict}"
         if reason.reason_class is not ReasonClass.TRANSLATED:
@@ -156,16 +180,10 @@ class LoadedCe:
     def occupy_all_slots_behind_the_bitmap(self) -> None:
         """Gives every slot an owner that never goes; the bitmap does not say so."""
         contract = self.maps.contract
-        claimed = contract["slot"].pack(
-            owner=contract.number("SLOT_CLAIMED") << 48,
-            tick_46=0,
-            tick_64=0,
-            flags=0,
-            peer=0,
-            created=0,
-        )
+        claimed = bytearray(tables.reserved_slot(contract))
+        claimed[:8] = (contract.number("SLOT_CLAIMED") << 48).to_bytes(8, sys.byteorder)
         for number in range(contract.number("PROTOCOLS") * contract.number("SLOTS")):
-            self.maps.set_value("slots", claimed, number)
+            self.maps.set_value("slots", bytes(claimed), number)
 
     def _reason_since(self, direction: str) -> Reason:
         """The one verdict that was counted since the last look."""
@@ -186,40 +204,48 @@ class LoadedCe:
         return verdicts[0][1]
 
 
-def clear_slots(maps: MapSet) -> None:
-    """Makes every slot free."""
-    size = _slots_size(maps)
-    with mmap.mmap(maps.fds["slots"], size) as memory:
-        memory[:] = bytes(size)
+def _turned_around(reason: Reason, frame: bytes) -> Outcome:
+    """A packet that went back into the LAN: itself, or the error about it."""
+    assert frame[:6] == frame[6:12] == ETHERNET[6:], "the frame is not to the WAN's own address"
+    packet = without_padding(frame[14:])
+    assert packet[0] >> 4 == 4
+    if reason is Reason.HAIRPINNED:
+        return Outcome(reason, (packet,))
+    assert reason.reason_class is ReasonClass.DROP
+    return Outcome(reason, (), (packet,))
 
 
-def _slots_size(maps: MapSet) -> int:
-    spec = maps.spec("slots")
-    return spec.entries * spec.value_size
+def clear_state(maps: MapSet) -> None:
+    """Makes every slot and flow free, and forgets every index entry and count."""
+    for name in ("slots", "flows"):
+        size = maps.spec(name).entries * maps.spec(name).value_size
+        with mmap.mmap(maps.fds[name], size) as memory:
+            memory[:] = bytes(size)
+    for name in ("eim", "flow_index", "permissions"):
+        for key in list(libbpf.keys(maps.fds[name], maps.spec(name).key_size)):
+            libbpf.delete(maps.fds[name], key)
+    hosts = maps.spec("hosts")
+    for number, value in enumerate(libbpf.lookup_all(maps.fds["hosts"], hosts)):
+        if any(value):
+            maps.set_value("hosts", bytes(hosts.value_size), number)
+
+
+def used_mappings(maps: MapSet, name: str) -> dict[int, dict[str, int]]:
+    """Every element of ``slots`` or ``flows`` that is not free, by position."""
+    spec, layout = maps.spec(name), maps.contract["mapping"]
+    with mmap.mmap(maps.fds[name], spec.entries * layout.size, prot=mmap.PROT_READ) as memory:
+        data = memory[:]
+    return {
+        number: layout.unpack(data[number * layout.size : (number + 1) * layout.size])
+        for number in range(spec.entries)
+        if data[number * layout.size : number * layout.size + 8] != bytes(8)
+    }
 
 
 def used_slots(maps: MapSet) -> dict[tuple[int, int], dict[str, int]]:
     """Every slot that is not free, by protocol index and position."""
-    contract = maps.contract
-    layout, found = contract["slot"], {}
-    with mmap.mmap(maps.fds["slots"], _slots_size(maps), prot=mmap.PROT_READ) as memory:
-        for number in range(maps.spec("slots").entries):
-            slot = layout.unpack(memory[number * layout.size : (number + 1) * layout.size])
-            if slot["owner"]:
-                found[divmod(number, contract.number("SLOTS"))] = slot
-    return found
-
-
-def taken_positions(maps: MapSet, ports: int) -> set[tuple[int, int]]:
-    """What the bitmap says of the ``ports`` slots that stand for a port."""
-    taken = maps.contract["bitmap"].unpack(maps.value("bitmap"))["taken"]
-    words = maps.contract.number("SLOTS") // 64
-    return {
-        (number // words, number % words * 64 + bit)
-        for number, word in enumerate(taken)
-        for bit in range(64)
-        if word >> bit & 1 and number % words * 64 + bit < ports
-    }
+    slots = maps.contract.number("SLOTS")
+    return {divmod(number, slots): slot for number, slot in used_mappings(maps, "slots").items()}
 
 
 def index_entries(maps: MapSet) -> dict[tuple[int, int], tuple[int, int]]:
@@ -235,28 +261,144 @@ def index_entries(maps: MapSet) -> dict[tuple[int, int], tuple[int, int]]:
 
 
 def inconsistencies(maps: MapSet, ce_domain: Domain) -> list[str]:
-    """Where slots, bitmap and index contradict each other, while nothing runs."""
-    contract, slots = maps.contract, used_slots(maps)
-    settled = {contract.number("SLOT_EIM"), contract.number("SLOT_RESERVED")}
-    mapped = {
-        place: slot
-        for place, slot in slots.items()
-        if slot["owner"] >> 48 == contract.number("SLOT_EIM")
-    }
-    by_owner = {
-        (slot["owner"] & (1 << 48) - 1, protocol): (protocol, position)
-        for (protocol, position), slot in mapped.items()
-    }
-    found = []
-    if any(slot["owner"] >> 48 not in settled for slot in slots.values()):
-        found.append("a slot is stuck between two states")
-    if len(by_owner) != len(mapped):
-        found.append("an endpoint owns two slots")
-    if index_entries(maps) != by_owner:
-        found.append("the index and the slots differ")
-    if taken_positions(maps, len(ce_domain.port_set)) != set(slots):
-        found.append("the bitmap and the slots differ")
-    return found
+    """Where slots, flows, bitmaps, indexes and counts contradict each other: a recount, while
+    nothing runs."""
+    return _Recount(maps, len(ce_domain.port_set)).complaints()
+
+
+class _Recount:
+    """Everything that can be counted twice, counted twice."""
+
+    def __init__(self, maps: MapSet, ports: int) -> None:
+        self._maps = maps
+        self._ports = ports
+        self._number = maps.contract.number
+        self._slots = used_slots(maps)
+        self._flows = used_mappings(maps, "flows")
+        self._pool = maps.contract["pool"].unpack(maps.value("pool"))
+
+    def _in_state(self, *names: str) -> dict[tuple[int, int], dict[str, int]]:
+        states = {self._number(f"SLOT_{name}") for name in names}
+        return {at: slot for at, slot in self._slots.items() if slot["owner"] >> 48 in states}
+
+    def _bits(self, name: str) -> set[tuple[int, int]]:
+        words = self._number("SLOTS") // 64
+        return {
+            (number // words, number % words * 64 + bit)
+            for number, word in enumerate(self._pool[name])
+            for bit in range(64)
+            if word >> bit & 1 and number % words * 64 + bit < self._ports
+        }
+
+    def complaints(self) -> list[str]:
+        checks = {
+            "a slot is stuck between two states": self._all_settled(),
+            "the index and the slots differ": self._index_agrees(),
+            "the bitmap and the slots differ": self._bits("taken") == set(self._slots),
+            "the shared bitmap and the slots differ": self._bits("shared")
+            == set(self._in_state("SHARED")),
+            "the index of flows and the flows differ": self._flow_index_agrees(),
+            "the counts of the pool are wrong": self._counts_agree(),
+            "the counts of hosts are wrong": self._hosts_agree(),
+        }
+        return [complaint for complaint, holds in checks.items() if not holds]
+
+    def _all_settled(self) -> bool:
+        settled = self._in_state("EIM", "RESERVED", "SHARED", "STATIC")
+        flow = self._number("SLOT_FLOW")
+        return len(settled) == len(self._slots) and all(
+            entry["owner"] >> 48 == flow for entry in self._flows.values()
+        )
+
+    def _index_agrees(self) -> bool:
+        """Each endpoint that owns ports is found at one of them; nobody else is."""
+        owned: dict[tuple[int, int], set[tuple[int, int]]] = {}
+        for at, slot in self._in_state("EIM", "STATIC").items():
+            owned.setdefault((slot["owner"] & (1 << 48) - 1, at[0]), set()).add(at)
+        one_each = all(len(owned[self._owner(at)]) == 1 for at in self._in_state("EIM"))
+        index = index_entries(self._maps)
+        return one_each and index.keys() == owned.keys() and all(
+            at in owned[endpoint] for endpoint, at in index.items()
+        )
+
+    def _owner(self, at: tuple[int, int]) -> tuple[int, int]:
+        return self._slots[at]["owner"] & (1 << 48) - 1, at[0]
+
+    def _flow_index_agrees(self) -> bool:
+        """Two entries for each flow, and its port shared and counted."""
+        expected: dict[bytes, int] = {}
+        on_port: dict[tuple[int, int], int] = {}
+        for number, flow in self._flows.items():
+            at = divmod(flow["slot"], self._number("SLOTS"))
+            on_port[at] = on_port.get(at, 0) + 1
+            for key in self._flow_keys(flow, at[0]):
+                if key in expected:
+                    return False
+                expected[key] = number
+        layout, fd = self._maps.contract["flow_key"], self._maps.fds["flow_index"]
+        found = {}
+        for key in libbpf.keys(fd, layout.size):
+            value = libbpf.lookup(fd, key, 8)
+            assert value is not None
+            found[key] = int.from_bytes(value, sys.byteorder)
+        counted = {at: slot["flow_count"] for at, slot in self._in_state("SHARED").items()}
+        return found == expected and counted == on_port
+
+    def _flow_keys(self, flow: dict[str, int], protocol: int) -> tuple[bytes, bytes]:
+        layout = self._maps.contract["flow_key"]
+        remote = {
+            "remote": (flow["peer"] & 0xFFFFFFFF).to_bytes(4, sys.byteorder),
+            "remote_port": flow["peer"] >> 32,
+            "protocol": protocol,
+            "zero": 0,
+        }
+        return (
+            layout.pack(
+                local=flow["owner"] & 0xFFFFFFFF,
+                port=flow["owner"] >> 32 & 0xFFFF,
+                way=self._number("FLOW_46"),
+                **remote,
+            ),
+            layout.pack(local=flow["slot"], port=0, way=self._number("FLOW_64"), **remote),
+        )
+
+    def _counts_agree(self) -> bool:
+        taken = self._in_state("EIM", "SHARED", "STATIC")
+        shared = self._in_state("SHARED")
+        flow_bits = {
+            number * 64 + bit
+            for number, word in enumerate(self._pool["flows_taken"])
+            for bit in range(64)
+            if word >> bit & 1
+        }
+        return (
+            [sum(at[0] == index for at in taken) for index in range(3)] == [*self._pool["used"]]
+            and [sum(at[0] == index for at in shared) for index in range(3)]
+            == [*self._pool["shared_count"]]
+            and self._pool["flow_count"] == len(self._flows)
+            and flow_bits == set(self._flows)
+        )
+
+    def _hosts_agree(self) -> bool:
+        ports: dict[tuple[int, int], int] = {}
+        flows: dict[int, int] = {}
+        for at, slot in self._in_state("EIM").items():
+            bucket = self._bucket(slot)
+            ports[bucket, at[0]] = ports.get((bucket, at[0]), 0) + 1
+        for flow in self._flows.values():
+            flows[self._bucket(flow)] = flows.get(self._bucket(flow), 0) + 1
+        layout, spec = self._maps.contract["host"], self._maps.spec("hosts")
+        for bucket, value in enumerate(libbpf.lookup_all(self._maps.fds["hosts"], spec)):
+            host = layout.unpack(value)
+            if host["flows"] != flows.get(bucket, 0):
+                return False
+            if any(host["ports"][index] != ports.get((bucket, index), 0) for index in range(3)):
+                return False
+        return True
+
+    def _bucket(self, mapping: dict[str, int]) -> int:
+        address = (mapping["owner"] & 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+        return int.from_bytes(address, "big") % self._number("HOSTS")
 
 
 def _context(gso_size: int = 0, gso_segs: int = 0) -> bytes | None:
