@@ -22,7 +22,11 @@
 
 /* The kernel allows 33 tail calls for a packet; some are left to the programs around the
  * ladder. What takes more runs than these is left to the next packet. */
-enum { RUNS_MAX = 22, RUNS_OF_RETRY = 4 };
+enum {
+	RUNS_MAX = 22,
+	RUNS_OF_RETRY = 4,
+	SEARCH_RUNS_MAX = 17, /* for a shared port: all of 1024 */
+};
 
 enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
 
@@ -322,9 +326,8 @@ INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *
 	*position = place.position;
 	if (*position < SLOTS)
 		return REASON_TRANSLATED;
-	if (scan.words_done <= words) {
-		if (!tc_may_run(skb, 1))
-			return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
+	if (scan.words_done <= words && skb->cb[CB_RUNS] < SEARCH_RUNS_MAX) {
+		skb->cb[CB_RUNS]++;
 		return tc_continue(skb, PROGRAM_SHARE);
 	}
 	return tc_grow_pool(skb, applicant, allowance, position);

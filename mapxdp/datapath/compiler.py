@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import os
 import sysconfig
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from mapxdp import bpf_source
+from mapxdp import bpf_source, isolated
 from mapxdp.contract import Contract
 from mapxdp.errors import HostError
 
@@ -54,8 +51,15 @@ def compile_text(
     defines = {**contract.capacities, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
     defines |= {f"FD_{name}": fd for name, fd in map_fds.items()}
     flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
-    module = _compile(text + contract.assertions(), flags)
-    return {name: module.dump_func(name.encode()) for name in programs}
+    whole = text + contract.assertions()
+    try:
+        return isolated.run(lambda: _compile(whole, flags, list(programs)))
+    except isolated.Raised as raised:
+        if isinstance(raised.error, ImportError):
+            raise _bcc_is_missing(raised.error) from raised
+        raise _not_compiled(raised.diagnostics or str(raised)) from raised
+    except isolated.Crashed as crashed:
+        raise _not_compiled(f"{crashed.diagnostics}\nthe compiler {crashed}") from crashed
 
 
 def _include_flags() -> list[str]:
@@ -75,47 +79,27 @@ def _include_flags() -> list[str]:
     ]
 
 
-def _import_bcc() -> Any:
+def _compile(text: str, flags: list[str], programs: list[str]) -> dict[str, bytes]:
+    """In a child process: LLVM ends the process where it cannot go on."""
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_source.bpf_directory() / "compat")
-    try:
-        import bcc
-    except ImportError as error:
-        raise HostError(
-            f"bcc, which compiles the BPF programs, cannot be imported: {error}",
-            "apt install python3-bpfcc, and use the system's Python (a virtual environment "
-            "needs --system-site-packages); 'bcc' on PyPI is something else",
-        ) from error
-    return bcc
+    import bcc
+
+    module = bcc.BPF(text=text.encode(), cflags=flags)
+    return {name: module.dump_func(name.encode()) for name in programs}
 
 
-def _compile(text: str, flags: list[str]) -> Any:
-    bcc = _import_bcc()
-    try:
-        with _captured_standard_error() as captured:
-            return bcc.BPF(text=text.encode(), cflags=flags)
-    except Exception as error:  # bcc raises nothing narrower
-        diagnostics = (captured() or str(error)).splitlines()[:_DIAGNOSTIC_LINES]
-        raise HostError(
-            "bcc could not compile the datapath: " + "\n".join(diagnostics),
-            "report this text together with the versions of bcc and clang",
-        ) from error
+def _bcc_is_missing(error: ImportError) -> HostError:
+    return HostError(
+        f"bcc, which compiles the BPF programs, cannot be imported: {error}",
+        "apt install python3-bpfcc, and use the system's Python (a virtual environment "
+        "needs --system-site-packages); 'bcc' on PyPI is something else",
+    )
 
 
-@contextmanager
-def _captured_standard_error() -> Iterator[Any]:
-    """What C code writes to file descriptor 2 meanwhile; yields a function that gives it."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as capture:
-        os.dup2(capture.fileno(), 2)
-        text = ""
-
-        def captured() -> str:
-            return text
-
-        try:
-            yield captured
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            capture.seek(0)
-            text = capture.read().decode(errors="replace").strip()
+def _not_compiled(diagnostics: str) -> HostError:
+    lines = diagnostics.strip().splitlines()[:_DIAGNOSTIC_LINES]
+    return HostError(
+        "bcc could not compile the datapath: " + "\n".join(lines),
+        "report this text together with the versions of bcc and clang; until then "
+        'datapath = "software" needs no compiler',
+    )

@@ -317,8 +317,10 @@ class _Recount:
             owned.setdefault((slot["owner"] & (1 << 48) - 1, at[0]), set()).add(at)
         one_each = all(len(owned[self._owner(at)]) == 1 for at in self._in_state("EIM"))
         index = index_entries(self._maps)
-        return one_each and index.keys() == owned.keys() and all(
-            at in owned[endpoint] for endpoint, at in index.items()
+        return (
+            one_each
+            and index.keys() == owned.keys()
+            and all(at in owned[endpoint] for endpoint, at in index.items())
         )
 
     def _owner(self, at: tuple[int, int]) -> tuple[int, int]:
