@@ -38,6 +38,8 @@ enum ladder {
 	LADDER_FOR_POOL = 8, /* reclaim for the shared pool, not for the applicant */
 	LADDER_SCAN = 16,    /* the search for a shared port has begun */
 	LADDER_FLOWS_FULL = 32,
+	LADDER_OWN = 64,     /* the applicant may have a port of its own */
+	LADDER_JOINED = 128, /* a place is kept on the port in CB_VALUE */
 };
 
 /* What the programs of a mode have in common: a packet, and what it will count as. */
@@ -139,7 +141,9 @@ INLINE enum reason tc_under_pressure(struct __sk_buff *skb, const struct applica
 {
 	if (!applicant->config->early_reclaim || skb->cb[CB_LADDER] & LADDER_PRESSURE)
 		return tc_refuse_all(skb, applicant);
-	skb->cb[CB_LADDER] |= LADDER_PRESSURE;
+	skb->cb[CB_LADDER] |= LADDER_PRESSURE | LADDER_FOR_POOL;
+	if (skb->cb[CB_LADDER] & LADDER_OWN)
+		skb->cb[CB_LADDER] &= ~(__u32)LADDER_FOR_POOL;
 	return tc_begin_reclaim(skb, applicant);
 }
 
@@ -189,6 +193,8 @@ INLINE enum reason tc_allocate_46(struct __sk_buff *skb, const struct tc_upstrea
 	} else if (allowance.some_free || !allowance.any_own) {
 		skb->cb[CB_LADDER] |= LADDER_LIMITED;
 	}
+	if (allowance.any_own)
+		skb->cb[CB_LADDER] |= LADDER_OWN;
 	if (allowance.any_own && !known_exhausted(applicant.endpoint.protocol, applicant.now))
 		return tc_begin_reclaim(skb, &applicant);
 	return may_share(&applicant) ? tc_begin_share(skb) : tc_refuse_all(skb, &applicant);
@@ -292,6 +298,24 @@ INLINE __u32 stale_flow(const struct applicant *applicant)
 	return flow_lookup(flow_key_46(&applicant->endpoint, applicant->peer));
 }
 
+/* A flow is released to make room. Its port must not be freed with it if it is the place of the
+ * new one: that place is kept first. */
+INLINE enum reason tc_make_room(struct __sk_buff *skb, const struct applicant *applicant,
+				const struct place *place, enum pressure pressure)
+{
+	__u32 index = applicant->endpoint.protocol;
+	_Bool joined = place->position < SLOTS && join_slot(index * SLOTS + place->position, index);
+
+	release_flow(applicant->config, place->victim, applicant->now, pressure);
+	if (joined) {
+		skb->cb[CB_LADDER] |= LADDER_JOINED;
+		return REASON_TRANSLATED;
+	}
+	if (!tc_may_run(skb, 1))
+		return REASON_ALLOCATION_CONTENDED;
+	return tc_continue(skb, PROGRAM_SHARE);
+}
+
 /* Where the flow goes, or what has to be done first. */
 INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *applicant,
 				 const struct allowance *allowance, __u32 *position)
@@ -304,7 +328,7 @@ INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *
 		.words_done = ladder & LADDER_SCAN ? skb->cb[CB_DONE] : 0,
 		.pressure = ladder & LADDER_PRESSURE ? PRESSURE_FULL : PRESSURE_NONE,
 	};
-	struct place place = {.victim = stale_flow(applicant)};
+	struct place place = {.position = NOWHERE, .victim = stale_flow(applicant)};
 
 	if (place.victim == NOWHERE) {
 		if (!(ladder & LADDER_SCAN) && allowance->pool && pool_below_target(applicant) &&
@@ -317,13 +341,9 @@ INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *
 	skb->cb[CB_POSITION] = scan.position;
 	skb->cb[CB_DONE] = scan.words_done;
 	skb->cb[CB_LADDER] |= LADDER_SCAN;
-	if (place.victim != NOWHERE) {
-		if (!tc_may_run(skb, 1))
-			return REASON_ALLOCATION_CONTENDED;
-		release_flow(applicant->config, place.victim, applicant->now, scan.pressure);
-		return tc_continue(skb, PROGRAM_SHARE);
-	}
 	*position = place.position;
+	if (place.victim != NOWHERE)
+		return tc_make_room(skb, applicant, &place, scan.pressure);
 	if (*position < SLOTS)
 		return REASON_TRANSLATED;
 	if (scan.words_done <= words && skb->cb[CB_RUNS] < SEARCH_RUNS_MAX) {
@@ -357,7 +377,10 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 {
 	struct applicant applicant = applicant_for(up->config, &up->packet);
 
-	switch (establish_flow(&applicant, find_free_flow(), skb->cb[CB_VALUE] & PORT_MASK, port)) {
+	_Bool joined = skb->cb[CB_LADDER] & LADDER_JOINED;
+
+	switch (establish_flow(&applicant, find_free_flow(), skb->cb[CB_VALUE] & PORT_MASK, joined,
+			       port)) {
 	case ALLOCATED:
 		return REASON_TRANSLATED;
 	case ALLOCATION_RETRY:

@@ -23,15 +23,15 @@ INLINE enum reason owner_of_flow(const struct caller *caller, __u32 slot_index,
 	__u64 owner;
 
 	if (index == NOWHERE)
-		return REASON_NO_MAPPING;
+		return REASON_FILTERED;
 	flow = flow_at(index);
 	if (!flow)
-		return REASON_NO_MAPPING;
+		return REASON_FILTERED;
 	owner = READ_ONCE(flow->owner);
 	if (owner_state(owner) != SLOT_FLOW || READ_ONCE(flow->slot) != slot_index ||
 	    READ_ONCE(flow->peer) != caller->peer ||
 	    is_overdue(caller->config, flow, caller->now, GRACE_TICKS, PRESSURE_NONE))
-		return REASON_NO_MAPPING;
+		return REASON_FILTERED;
 	if (is_overdue(caller->config, flow, caller->now, 0, PRESSURE_NONE))
 		return REASON_MAPPING_EXPIRED;
 	note_packet_64(flow, caller->transport, caller->peer, caller->now);

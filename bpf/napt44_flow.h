@@ -161,6 +161,8 @@ INLINE void release_flow(const struct config *config, __u32 index, __u32 now,
 		publish_owner(flow, owner);
 		return;
 	}
+	if (pressure)
+		count_event(DIRECTION_46, REASON_EARLY_RECLAIMED);
 	end_flow(config, flow, index, owner, now);
 }
 

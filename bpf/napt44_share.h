@@ -36,11 +36,16 @@ INLINE __u32 home_of(const struct applicant *applicant)
 }
 
 /* Remotes for which no port was left in this tick: for anybody, or (with a host) because of a
- * limit of that host. */
+ * limit of that host. What ports there are goes into the hash: the gate opens when it changes. */
 INLINE __u64 gate_hash(const struct applicant *applicant, __be32 host)
 {
-	return mixed(applicant->config->hash_key ^ applicant->peer ^
-		     (__u64)applicant->endpoint.protocol << OWNER_STATE_SHIFT ^ (__u64)host << 32);
+	struct pool *pool = the_pool();
+	__u32 index = applicant->endpoint.protocol;
+	__u64 who = applicant->peer ^ (__u64)index << OWNER_STATE_SHIFT;
+	__u64 ports = READ_ONCE(*count_of(pool->shared_count, index)) << 32 ^
+		      READ_ONCE(*count_of(pool->used, index));
+
+	return mixed(mixed(applicant->config->hash_key ^ who) ^ ports ^ (__u64)host << 16);
 }
 
 INLINE __u64 gate_word(__u64 hash, __u32 now)
@@ -64,7 +69,7 @@ INLINE void set_gate(const struct applicant *applicant, __be32 host)
 
 /* A place for the flow, or whose expired flow stands in it. */
 struct place {
-	__u32 position; /* NOWHERE: none in this run's share */
+	__u32 position; /* NOWHERE: none in this word */
 	__u32 victim;	/* a flow to release first; NOWHERE: none */
 };
 
@@ -112,23 +117,22 @@ INLINE struct place find_in_word(const struct applicant *applicant, __u32 number
 		struct mapping *flow;
 
 		bits &= bits - 1;
+		place.position = position;
 		place.victim =
 			flow_lookup(flow_key_64(index * SLOTS + position, index, applicant->peer));
-		if (place.victim == NOWHERE) {
-			place.position = position;
+		if (place.victim == NOWHERE)
 			break;
-		}
 		flow = flow_at(place.victim);
 		if (flow &&
 		    is_overdue(applicant->config, flow, applicant->now, GRACE_TICKS, pressure))
 			break;
 		place.victim = NOWHERE;
+		place.position = NOWHERE;
 	}
 	return place;
 }
 
-/* The same in the next word that has shared ports; `scan` is moved on, unless there is a flow to
- * release first. */
+/* The same in the next word that has shared ports; `scan` is moved on. */
 INLINE struct place find_shared_port(const struct applicant *applicant, struct share_scan *scan)
 {
 	__u32 index = applicant->endpoint.protocol;
@@ -147,10 +151,8 @@ INLINE struct place find_shared_port(const struct applicant *applicant, struct s
 	if (number == first)
 		bits &= ~0ULL << (scan->position & 63);
 	place = find_in_word(applicant, number, bits, scan->pressure);
-	if (place.victim == NOWHERE) {
-		scan->words_done += distance_to(number, first, words) + 1;
-		scan->position = position_after(number, 1, words) * WORD_BITS;
-	}
+	scan->words_done += distance_to(number, first, words) + 1;
+	scan->position = position_after(number, 1, words) * WORD_BITS;
 	return place;
 }
 
@@ -215,9 +217,10 @@ INLINE enum allocation insert_flow(const struct applicant *applicant, __u32 slot
 	return error == INSERT_EXISTS ? ALLOCATION_RETRY : ALLOCATION_INDEX_FULL;
 }
 
-/* Makes the free flow at `flow_index` one on the shared port at `position`. */
+/* Makes the free flow at `flow_index` one on the shared port at `position`, on which a place is
+ * kept for it already if it has `joined`. */
 INLINE enum allocation establish_flow(const struct applicant *applicant, __u32 flow_index,
-				      __u32 position, __u16 *port)
+				      __u32 position, _Bool joined, __u16 *port)
 {
 	struct port_set set = port_set_of(applicant->config);
 	__u32 index = applicant->endpoint.protocol;
@@ -225,13 +228,15 @@ INLINE enum allocation establish_flow(const struct applicant *applicant, __u32 f
 	struct mapping *flow = flow_at(flow_index);
 	enum allocation result;
 
-	if (!flow)
-		return ALLOCATION_FLOWS_FULL;
-	set_bit(flow_word(flow_index / WORD_BITS), flow_index);
-	if (!swap_owner(flow, 0, owner_word(&applicant->endpoint, SLOT_CLAIMED)))
+	if (!joined && !join_slot(slot_index, index))
 		return ALLOCATION_RETRY;
-	if (!join_slot(slot_index, index)) {
-		give_flow_back(flow, flow_index);
+	if (!flow) {
+		leave_slot(slot_index, index);
+		return ALLOCATION_FLOWS_FULL;
+	}
+	set_bit(flow_word(flow_index / WORD_BITS), flow_index);
+	if (!swap_owner(flow, 0, owner_word(&applicant->endpoint, SLOT_CLAIMED))) {
+		leave_slot(slot_index, index);
 		return ALLOCATION_RETRY;
 	}
 	begin_mapping(flow, applicant);
