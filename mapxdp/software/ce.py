@@ -102,6 +102,8 @@ class CustomerEdge:
         if 20 + len(ipv4.payload) > self._settings.ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
         source = self._public_source(ipv4, transport)
+        if self._is_hairpin(ipv4, transport):
+            return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
         transport = self._with_mss_clamped(transport.with_source_port(source.port), "upstream")
         return Outcome(Reason.TRANSLATED, (self._out(ipv4, transport, source.address),))
 
@@ -112,6 +114,20 @@ class CustomerEdge:
         assert self._domain.br is not None  # by Domain
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
+
+    def _is_hairpin(self, ipv4: Ipv4, transport: Transport) -> bool:
+        return (
+            self._settings.translates_ports
+            and ipv4.destination == self._ipv4
+            and transport.destination_port in self._domain.port_set
+        )
+
+    def _hairpinned(self, ipv4: Ipv4, transport: Transport, port: int) -> bytes:
+        """The packet as its receiver in the LAN gets it: from the sender's public address."""
+        remote = Endpoint(self._ipv4, transport.with_source_port(port).peer_port_of_source)
+        host = self._host_behind(transport, remote)
+        transport = transport.with_source_port(port).with_destination_port(host.port)
+        return encapsulation.renumbered(ipv4, transport, self._ipv4, host.address).as_it_is()
 
     def _with_mss_clamped(self, transport: Transport, direction: str) -> Transport:
         clamped = transport.with_mss_at_most(self._settings.mss)

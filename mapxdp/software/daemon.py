@@ -185,8 +185,8 @@ class _Worker:
         ipv4 = packet if direction == "upstream" or not outcome.packets else outcome.packets[0]
         self._bytes[direction][outcome.reason] += len(ipv4)
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
-        # and out of it. A tunnel hides the second time.
-        if self._translates:
+        # and out of it. A tunnel hides the second time; what turns back has no tunnel.
+        if self._translates or outcome.reason is Reason.HAIRPINNED:
             return [hop.given_back(out) for out in outcome.packets]
         return list(outcome.packets)
 
