@@ -19,6 +19,7 @@ from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.napt44 import Napt44
+from mapxdp.software.refusal import Refuser
 from mapxdp.software.transport import Transport, read_transport
 from mapxdp.software.verdict import Outcome, Refused
 from mapxdp.software.wire import (
@@ -62,12 +63,14 @@ class CustomerEdge:
         self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.policy)
         self._map_address = domain.map_address.packed
         self._ipv4 = domain.ipv4.network_address.packed
+        self._refuser = Refuser(self._ipv4, settings.policy.refusal, self.napt44.now)
         self._clamped = {"upstream": 0, "downstream": 0}
 
     def events(self, direction: str) -> Counter[Reason]:
         """What happened beside the verdicts, ``upstream`` or ``downstream``."""
         events = Counter({Reason.MSS_CLAMPED: self._clamped[direction]})
         if direction == "upstream":
+            events[Reason.REFUSAL_SENT] = self._refuser.sent
             events += self.napt44.events
         return +events
 
@@ -79,7 +82,7 @@ class CustomerEdge:
         try:
             return self._upstream(packet)
         except Refused as refused:
-            return Outcome(refused.reason)
+            return Outcome(refused.reason, answers=self._refuser.answers(packet, refused.reason))
 
     def from_wan(self, packet: bytes) -> Outcome:
         """An IPv6 packet that came in: the IPv4 packet for the LAN, or why there is none."""

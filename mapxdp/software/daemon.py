@@ -187,8 +187,8 @@ class _Worker:
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
         # and out of it. A tunnel hides the second time; what turns back has no tunnel.
         if self._translates or outcome.reason is Reason.HAIRPINNED:
-            return [hop.given_back(out) for out in outcome.packets]
-        return list(outcome.packets)
+            return [hop.given_back(out) for out in outcome.packets] + list(outcome.answers)
+        return [*outcome.packets, *outcome.answers]
 
     def tick(self) -> bool:
         """Writes the state down once a second; True when the process is to end."""
