@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address
 
 from mapxdp.model.timeouts import Protocol
@@ -26,9 +27,20 @@ class Counters:
     downstream: dict[Reason, Count]
 
 
+class MappingKind(StrEnum):
+    """How an endpoint has a port."""
+
+    OWN = "own"
+    FLOW = "flow"  # shares it with others, towards one remote
+    FORWARD = "forward"  # by configuration, whether it sends or not
+
+
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """One port in use; ``idle`` and ``timeout`` in seconds or a little more."""
+    """One use of a port; ``idle``, ``timeout`` and ``age`` in seconds or a little more.
+
+    ``peer`` is the first remote; 0.0.0.0 and port 0 for a forward that has sent nothing yet.
+    """
 
     protocol: Protocol
     host: IPv4Address
@@ -38,8 +50,10 @@ class Mapping:
     peer_port: int
     idle: int
     timeout: int
+    kind: MappingKind = MappingKind.OWN
+    age: int = 0
 
     @property
     def is_live(self) -> bool:
-        """False once it has expired and waits to be taken over."""
-        return self.idle <= self.timeout
+        """False once it has expired and waits to be taken over; a forward never does."""
+        return self.kind is MappingKind.FORWARD or self.idle <= self.timeout

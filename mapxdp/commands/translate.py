@@ -64,6 +64,6 @@ def _customer_edge(config: Config) -> CustomerEdge:
             ipv4_mtu=ipv4_mtu,
             mss=config.mss_clamp.limit(ipv4_mtu),
             translates_ports=config.napt44 is not Napt44Mode.NONE,
-            timeouts=config.timeouts,
+            policy=config.policy,
         ),
     )

@@ -9,16 +9,17 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
-from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
+from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
-from mapxdp.software.napt44 import Endpoint, Napt44
+from mapxdp.software.lifecycle import Endpoint
+from mapxdp.software.napt44 import Napt44
+from mapxdp.software.refusal import Refuser
 from mapxdp.software.transport import Transport, read_transport
 from mapxdp.software.verdict import Outcome, Refused
 from mapxdp.software.wire import (
@@ -50,7 +51,7 @@ class CeSettings:
     mss: int | None
     translates_ports: bool = True
     on_link: tuple[IPv4Network, ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    policy: Napt44Policy = field(default_factory=Napt44Policy)
 
 
 class CustomerEdge:
@@ -59,26 +60,39 @@ class CustomerEdge:
     def __init__(self, domain: Domain, settings: CeSettings, napt44: Napt44 | None = None) -> None:
         self._domain = domain
         self._settings = settings
-        self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.timeouts)
+        self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.policy)
         self._map_address = domain.map_address.packed
         self._ipv4 = domain.ipv4.network_address.packed
+        self._refuser = Refuser(self._ipv4, settings.policy.refusal, self.napt44.now)
         self._clamped = {"upstream": 0, "downstream": 0}
 
     def events(self, direction: str) -> Counter[Reason]:
         """What happened beside the verdicts, ``upstream`` or ``downstream``."""
         events = Counter({Reason.MSS_CLAMPED: self._clamped[direction]})
-        return events + self.napt44.events if direction == "upstream" else +events
+        if direction == "upstream":
+            events[Reason.REFUSAL_SENT] = self._refuser.sent
+            events += self.napt44.events
+        return +events
 
     def from_lan(self, packet: bytes) -> Outcome:
-        """An IPv4 packet on its way out: the IPv6 packet that leaves, or why none does."""
-        return _outcome(self._upstream, packet)
+        """An IPv4 packet on its way out: the packet that leaves, or why none does.
+
+        It leaves as IPv6, or goes back into the LAN as IPv4.
+        """
+        try:
+            return self._upstream(packet)
+        except Refused as refused:
+            return Outcome(refused.reason, answers=self._refuser.answers(packet, refused.reason))
 
     def from_wan(self, packet: bytes) -> Outcome:
         """An IPv6 packet that came in: the IPv4 packet for the LAN, or why there is none."""
         translate = self._translated if self._domain.mode.translates else self._encapsulated
-        return _outcome(translate, packet)
+        try:
+            return Outcome(Reason.TRANSLATED, (translate(packet),))
+        except Refused as refused:
+            return Outcome(refused.reason)
 
-    def _upstream(self, packet: bytes) -> bytes:
+    def _upstream(self, packet: bytes) -> Outcome:
         destination = IPv4Address(ipv4_destination(packet))
         if any(destination in network for network in _NOT_ROUTED):
             raise Refused(Reason.DESTINATION_NOT_ROUTED)
@@ -90,14 +104,33 @@ class CustomerEdge:
             rfc7915.refuse_udp_without_checksum(transport)
         if 20 + len(ipv4.payload) > self._settings.ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
-        source, port = self._public_source(ipv4, transport)
-        transport = self._with_mss_clamped(transport.with_source_port(port), "upstream")
+        source = self._public_source(ipv4, transport)
+        if self._is_hairpin(ipv4, transport):
+            return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
+        transport = self._with_mss_clamped(transport.with_source_port(source.port), "upstream")
+        return Outcome(Reason.TRANSLATED, (self._out(ipv4, transport, source.address),))
+
+    def _out(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
         if self._domain.dmr is not None:
-            far_end = rfc6052.embed(self._domain.dmr, destination).packed
+            far_end = rfc6052.embed(self._domain.dmr, IPv4Address(ipv4.destination)).packed
             return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, far_end)
         assert self._domain.br is not None  # by Domain
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
+
+    def _is_hairpin(self, ipv4: Ipv4, transport: Transport) -> bool:
+        return (
+            self._settings.translates_ports
+            and ipv4.destination == self._ipv4
+            and transport.destination_port in self._domain.port_set
+        )
+
+    def _hairpinned(self, ipv4: Ipv4, transport: Transport, port: int) -> bytes:
+        """The packet as its receiver in the LAN gets it: from the sender's public address."""
+        remote = Endpoint(self._ipv4, transport.with_source_port(port).peer_port_of_source)
+        host = self._host_behind(transport, remote)
+        transport = transport.with_source_port(port).with_destination_port(host.port)
+        return encapsulation.renumbered(ipv4, transport, self._ipv4, host.address).as_it_is()
 
     def _with_mss_clamped(self, transport: Transport, direction: str) -> Transport:
         clamped = transport.with_mss_at_most(self._settings.mss)
@@ -163,21 +196,19 @@ class CustomerEdge:
             raise Refused(Reason.PORT_OUTSIDE_SET)
         if not self._settings.translates_ports:
             return Endpoint(destination, port)
-        peer = Endpoint(remote, transport.peer_port_of_source)
-        return self.napt44.from_wan(transport.protocol, port, peer, transport.tcp_flags)
+        return self._host_behind(transport, Endpoint(remote, transport.peer_port_of_source))
+
+    def _host_behind(self, transport: Transport, remote: Endpoint) -> Endpoint:
+        return self.napt44.from_wan(
+            transport.protocol, transport.destination_port, remote, transport.tcp_flags
+        )
 
 
-def _outcome(translate: Callable[[bytes], bytes], packet: bytes) -> Outcome:
-    try:
-        return Outcome(Reason.TRANSLATED, (translate(packet),))
-    except Refused as refused:
-        return Outcome(refused.reason)
-
-
-def new_napt44(domain: Domain, timeouts: Timeouts) -> Napt44:
+def new_napt44(domain: Domain, policy: Napt44Policy) -> Napt44:
     """An empty table for a CE that runs now, its clock in seconds."""
-
-    def timeout(protocol: Protocol, facts: MappingFacts) -> int:
-        return timeout_of(timeouts, protocol, facts)
-
-    return Napt44(domain.port_set, domain.reserved_ports, lambda: int(time.monotonic()), timeout)
+    return Napt44(
+        domain.port_set,
+        policy,
+        lambda: int(time.monotonic()),
+        reserved=domain.reserved_ports,
+    )

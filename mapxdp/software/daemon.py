@@ -24,7 +24,7 @@ from mapxdp import config as configuration
 from mapxdp import netns, record
 from mapxdp.errors import HostError, StateError
 from mapxdp.model.timeouts import Protocol
-from mapxdp.observed import Count, Counters, Mapping
+from mapxdp.observed import Count, Counters, Mapping, MappingKind
 from mapxdp.reasons import Reason
 from mapxdp.software import hop
 from mapxdp.software.ce import CeSettings, CustomerEdge
@@ -134,7 +134,7 @@ def read_state(name: str) -> State:
 
 
 def _mapping_from(entry: list[Any]) -> Mapping:
-    protocol, host, host_port, port, peer, peer_port, idle, timeout = entry
+    protocol, host, host_port, port, peer, peer_port, idle, timeout, kind, age = entry
     return Mapping(
         Protocol[protocol],
         IPv4Address(host),
@@ -144,6 +144,8 @@ def _mapping_from(entry: list[Any]) -> Mapping:
         peer_port,
         idle,
         timeout,
+        MappingKind(kind),
+        age,
     )
 
 
@@ -155,17 +157,16 @@ class _Worker:
     """The process itself."""
 
     def __init__(self, job: Job) -> None:
-        domain = configuration.parse(job.config_text, "configuration").domain
+        config = configuration.parse(job.config_text, "configuration")
         settings = CeSettings(
             ipv4_mtu=job.ipv4_mtu,
             mss=job.mss,
             translates_ports=job.translates_ports,
             on_link=tuple(map(IPv4Network, job.on_link)),
+            policy=config.policy,
         )
-        self._ce = CustomerEdge(domain, settings)
-        # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
-        # and out of it. A tunnel hides the second time.
-        self._gives_hop_back = domain.mode.translates
+        self._ce = CustomerEdge(config.domain, settings)
+        self._translates = config.domain.mode.translates
         self._path = _state_path(job.name)
         self._started = time.time()
         self._written = 0.0
@@ -183,9 +184,11 @@ class _Worker:
         self._counts[direction][outcome.reason] += 1
         ipv4 = packet if direction == "upstream" or not outcome.packets else outcome.packets[0]
         self._bytes[direction][outcome.reason] += len(ipv4)
-        if self._gives_hop_back:
-            return [hop.given_back(out) for out in outcome.packets]
-        return list(outcome.packets)
+        # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
+        # and out of it. A tunnel hides the second time; what turns back has no tunnel.
+        if self._translates or outcome.reason is Reason.HAIRPINNED:
+            return [hop.given_back(out) for out in outcome.packets] + list(outcome.answers)
+        return [*outcome.packets, *outcome.answers]
 
     def tick(self) -> bool:
         """Writes the state down once a second; True when the process is to end."""
@@ -214,6 +217,8 @@ class _Worker:
                     mapping.peer_port,
                     mapping.idle,
                     mapping.timeout,
+                    mapping.kind,
+                    mapping.age,
                 )
                 for mapping in self._ce.napt44.mappings()
             ],

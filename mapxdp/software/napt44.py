@@ -1,207 +1,248 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""NAPT44 into a port set: endpoint-independent, one port for each LAN endpoint.
+"""NAPT44 into a port set, as docs/napt44.md says.
 
-Which free port a new mapping gets is a choice; everything else follows from the packets and
-the clock. The choice is a parameter, so that a test can make it as the datapath did.
+Which of several ports a new mapping gets is a choice; everything else follows from the packets
+and the clock. The choices are parameters, so that a test can make them as the datapath did.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address
-from typing import NamedTuple
 
+from mapxdp.model.napt44 import Napt44Policy, is_shared_first, shared_target
 from mapxdp.model.port_set import PortSet
-from mapxdp.model.timeouts import MappingFacts, Protocol
-from mapxdp.observed import Mapping
+from mapxdp.model.timeouts import Protocol
+from mapxdp.observed import Mapping, MappingKind
 from mapxdp.reasons import Reason
+from mapxdp.software import forwards
+from mapxdp.software.choices import (
+    Chooser,
+    HomeHash,
+    choose_at_random,
+    choose_first,
+    keyed_hash,
+)
+from mapxdp.software.fairness import Hosts, Limits
+from mapxdp.software.flows import FLOWS, Flow, Flows
+from mapxdp.software.lifecycle import NOBODY, Endpoint, LanPacket, Life, Lifetimes
+from mapxdp.software.permissions import Permissions
+from mapxdp.software.ports import Ports, Slot
+from mapxdp.software.search import Place, Search, Tables
 from mapxdp.software.transport import TcpFlags
 from mapxdp.software.verdict import Refused
-
-#: Another endpoint gets an expired port only this much later: see bpf/napt44.h.
-GRACE = 1
-
-
-class Endpoint(NamedTuple):
-    """An IPv4 address (4 octets) and a port or ICMP identifier."""
-
-    address: bytes
-    port: int
-
-
-@dataclass(slots=True)
-class _Mapping:
-    endpoint: Endpoint
-    port: int
-    peer: Endpoint
-    touched: int
-    fin_from_lan: bool = False
-    fin_from_wan: bool = False
-    reset: bool = False
-    answered: bool = False
-    several_peers: bool = False
-
-    @property
-    def closing(self) -> bool:
-        return self.reset or (self.fin_from_lan and self.fin_from_wan)
-
-    @property
-    def facts(self) -> MappingFacts:
-        return MappingFacts(self.answered, self.closing, self.several_peers)
-
-
-Chooser = Callable[[Protocol, Sequence[int]], int]
-
-
-def choose_at_random(_: Protocol, ports: Sequence[int]) -> int:
-    """Any of them: guessing one should not help guessing the next (RFC 6056)."""
-    return random.SystemRandom().choice(ports)
 
 
 class Napt44:
     """The mappings of a CE.
 
-    ``clock`` gives the time in the unit in which ``timeout`` gives the life of a silent
-    mapping; ``reserved`` ports are never handed out.
+    ``clock`` gives the time in ticks, the unit of the policy's timeouts. ``reserved`` ports are
+    never handed out, nor are the policy's; ``flows`` is the room in the table of flows.
+    ``choose`` picks a port for an endpoint, ``choose_shared`` one for a flow.
     """
 
     def __init__(
         self,
         port_set: PortSet,
-        reserved: Collection[int],
+        policy: Napt44Policy,
         clock: Callable[[], int],
-        timeout: Callable[[Protocol, MappingFacts], int],
+        *,
+        reserved: Collection[int] = (),
+        flows: int = FLOWS,
         choose: Chooser = choose_at_random,
+        choose_shared: Chooser = choose_first,
+        home: HomeHash | None = None,
     ) -> None:
         self.choose = choose
-        self._usable = tuple(port for port in port_set if port not in reserved)
-        self._may_use = frozenset(self._usable)
+        self.choose_shared = choose_shared
         self._clock = clock
-        self._timeout = timeout
-        self._by_port: dict[Protocol, dict[int, _Mapping]] = {p: {} for p in Protocol}
-        self._by_endpoint: dict[Protocol, dict[Endpoint, _Mapping]] = {p: {} for p in Protocol}
-        #: Mappings created, revived by their owner, and taken over after they expired.
+        self._port_count = len(port_set)
+        self._home = home or keyed_hash()
+        unusable = policy.reserved_ports | frozenset(reserved)
+        self._tables = Tables(
+            policy,
+            Limits.of(policy, len(port_set), flows),
+            Lifetimes(policy.timeouts),
+            shared_target(len(port_set)),
+            {protocol: Ports(port_set, unusable) for protocol in Protocol},
+            Flows(flows),
+            Hosts(),
+        )
+        #: What happened beside the verdicts.
         self.events: Counter[Reason] = Counter()
+        self._swept = clock()
+        for forward in sorted(policy.forwards, key=lambda forward: forward.port is None):
+            forwards.set_up(forward, self._tables.ports[forward.protocol], self._swept)
+
+    def now(self) -> int:
+        """The tick. In a new one, what was due has been released."""
+        now = self._clock()
+        if now != self._swept:
+            self._swept = now
+            self.sweep()
+        return now
+
+    def sweep(self) -> None:
+        """Releases every flow that is gone."""
+        now = self._clock()
+        for flow in self._tables.flows:
+            if self._tables.lifetimes.is_over(flow.life, now):
+                self._release(flow)
+                if self._tables.ports[flow.protocol].remove_flow(flow.port):
+                    self.events[Reason.PORT_UNSHARED] += 1
 
     def from_lan(
-        self, protocol: Protocol, endpoint: Endpoint, peer: Endpoint, flags: TcpFlags
+        self, protocol: Protocol, endpoint: Endpoint, remote: Endpoint, flags: TcpFlags
     ) -> int:
         """The port for a packet from the LAN, mapped now if it was not; raises Refused."""
-        mapping = self._by_endpoint[protocol].get(endpoint)
-        if mapping is None:
-            if flags & TcpFlags.RST:
-                raise Refused(Reason.NO_MAPPING)
-            mapping = self._create(protocol, endpoint, peer, flags)
-        elif self._idle(mapping) > self._lifetime(protocol, mapping):
-            self._begin(protocol, mapping.port, endpoint, peer, flags)
-            self.events[Reason.MAPPING_REVIVED] += 1
-        else:
-            self._note_from_lan(mapping, peer, flags)
-        return mapping.port
+        packet, now = LanPacket(protocol, endpoint, remote, flags), self.now()
+        policy = self._tables.policy.mapping[protocol]
+        known = (self._slot_port, self._flow_port)
+        shared_first = is_shared_first(policy, protocol, remote.port)
+        for look in reversed(known) if shared_first else known:
+            port = look(packet, now)
+            if port is not None:
+                return port
+        self._refuse_what_begins_nothing(packet)
+        home = self._home(endpoint) % self._port_count
+        place = Search(self._tables, packet, home, now).place()
+        return self._begin(packet, place, now)
 
-    def from_wan(self, protocol: Protocol, port: int, peer: Endpoint, flags: TcpFlags) -> Endpoint:
+    def from_wan(
+        self, protocol: Protocol, port: int, remote: Endpoint, flags: TcpFlags
+    ) -> Endpoint:
         """The LAN endpoint a packet to ``port`` (of the set) is for; raises Refused."""
-        mapping = self._by_port[protocol].get(port)
-        if mapping is None:
-            raise Refused(Reason.NO_MAPPING)
-        if self._idle(mapping) > self._lifetime(protocol, mapping):
-            raise Refused(Reason.MAPPING_EXPIRED)
-        self._note_from_wan(mapping, peer, flags)
-        return mapping.endpoint
+        now, ports = self.now(), self._tables.ports[protocol]
+        found: Slot | Flow | None = ports.slot(port)
+        if found is None:
+            if not ports.is_shared(port):
+                raise Refused(Reason.NO_MAPPING)
+            found = self._tables.flows.claim(protocol, port, remote)
+            if found is None:
+                raise Refused(Reason.FILTERED)
+        self._refuse_what_may_not_enter(found, remote, now)
+        found.life.note_from_wan(remote, flags, now)
+        return found.endpoint
 
     def mappings(self) -> Iterator[Mapping]:
-        """The ports in use, expired ones that nobody took over yet included."""
-        for protocol, by_port in self._by_port.items():
-            for mapping in by_port.values():
-                yield Mapping(
-                    protocol=protocol,
-                    host=IPv4Address(mapping.endpoint.address),
-                    host_port=mapping.endpoint.port,
-                    port=mapping.port,
-                    peer=IPv4Address(mapping.peer.address),
-                    peer_port=mapping.peer.port,
-                    idle=self._idle(mapping),
-                    timeout=self._lifetime(protocol, mapping),
-                )
+        """The uses of ports, expired ones that nobody took over yet included."""
+        now = self.now()
+        for protocol, ports in self._tables.ports.items():
+            for slot in ports.slots():
+                yield self._seen(protocol, slot.kind, slot, now)
+        for flow in self._tables.flows:
+            yield self._seen(flow.protocol, MappingKind.FLOW, flow, now)
 
-    def candidates(self, protocol: Protocol, endpoint: Endpoint) -> Sequence[int]:
-        """The ports a new mapping of ``endpoint`` may get now."""
-        used = self._by_port[protocol]
-        if endpoint.port in self._may_use and endpoint.port not in used:
-            return (endpoint.port,)
-        free = [port for port in self._usable if port not in used]
-        if free:
-            return free
-        return [port for port, mapping in used.items() if self._can_be_taken(protocol, mapping)]
-
-    def _can_be_taken(self, protocol: Protocol, mapping: _Mapping) -> bool:
-        return self._idle(mapping) > self._lifetime(protocol, mapping) + GRACE
-
-    def _create(
-        self, protocol: Protocol, endpoint: Endpoint, peer: Endpoint, flags: TcpFlags
-    ) -> _Mapping:
-        ports = self.candidates(protocol, endpoint)
-        if not ports:
-            raise Refused(Reason.PORTS_EXHAUSTED)
-        port = self.choose(protocol, ports)
-        previous = self._by_port[protocol].get(port)
-        if previous is not None:
-            del self._by_endpoint[protocol][previous.endpoint]
-            self.events[Reason.MAPPING_RECLAIMED] += 1
-        self.events[Reason.MAPPING_CREATED] += 1
-        return self._begin(protocol, port, endpoint, peer, flags)
-
-    def _begin(
-        self,
-        protocol: Protocol,
-        port: int,
-        endpoint: Endpoint,
-        peer: Endpoint,
-        flags: TcpFlags,
-    ) -> _Mapping:
-        mapping = _Mapping(
-            endpoint,
-            port,
-            peer,
-            touched=self._clock(),
-            fin_from_lan=bool(flags & TcpFlags.FIN),
-            reset=bool(flags & TcpFlags.RST),
+    def _seen(self, protocol: Protocol, kind: MappingKind, use: Slot | Flow, now: int) -> Mapping:
+        life = use.life
+        return Mapping(
+            protocol=protocol,
+            host=IPv4Address(use.endpoint.address),
+            host_port=use.endpoint.port,
+            port=use.port,
+            peer=IPv4Address(life.peer.address),
+            peer_port=life.peer.port,
+            idle=0 if life.peer == NOBODY else now - life.touched,
+            timeout=self._tables.lifetimes.timeout(life),
+            kind=kind,
+            age=now - life.created,
         )
-        self._by_port[protocol][port] = mapping
-        self._by_endpoint[protocol][endpoint] = mapping
-        return mapping
 
-    def _idle(self, mapping: _Mapping) -> int:
-        return self._clock() - mapping.touched
+    def _slot_port(self, packet: LanPacket, now: int) -> int | None:
+        """The port the endpoint of a packet has for itself, in use again if it had expired."""
+        slot = self._tables.ports[packet.protocol].of(packet.endpoint)
+        if slot is None:
+            return None
+        if slot.is_own and not self._tables.lifetimes.is_alive(slot.life, now):
+            slot.life = Life.begun_by(packet, now)
+            slot.permissions = self._no_permissions(packet.protocol)
+            self.events[Reason.MAPPING_REVIVED] += 1
+            return slot.port
+        if slot.life.peer == NOBODY:
+            slot.life.peer = packet.remote
+        slot.life.note_from_lan(packet, now)
+        if packet.remote != slot.life.peer:
+            slot.permissions.record(packet.remote, now)
+        return slot.port
 
-    def _lifetime(self, protocol: Protocol, mapping: _Mapping) -> int:
-        return self._timeout(protocol, mapping.facts)
-
-    def _note_from_lan(self, mapping: _Mapping, peer: Endpoint, flags: TcpFlags) -> None:
-        mapping.touched = self._clock()
-        opens = flags & (TcpFlags.SYN | TcpFlags.ACK) == TcpFlags.SYN
-        if opens and mapping.closing and not mapping.several_peers:
-            mapping.peer = peer
-            mapping.fin_from_lan = mapping.fin_from_wan = False
-            mapping.reset = mapping.answered = False
-            return
-        if peer != mapping.peer:
-            mapping.several_peers = True
-        mapping.reset = bool(flags & TcpFlags.RST)
-        mapping.fin_from_lan |= bool(flags & TcpFlags.FIN)
-
-    def _note_from_wan(self, mapping: _Mapping, peer: Endpoint, flags: TcpFlags) -> None:
-        if peer != mapping.peer:
-            return
-        before = (mapping.facts, mapping.fin_from_wan, mapping.reset)
-        if flags & TcpFlags.RST:
-            mapping.reset = True
+    def _flow_port(self, packet: LanPacket, now: int) -> int | None:
+        """The port the endpoint of a packet shares towards this remote."""
+        flow = self._tables.flows.of(packet.protocol, packet.endpoint, packet.remote)
+        if flow is None:
+            return None
+        if self._tables.lifetimes.is_alive(flow.life, now):
+            flow.life.note_from_lan(packet, now)
         else:
-            mapping.reset = False
-            mapping.answered = True
-            mapping.fin_from_wan |= bool(flags & TcpFlags.FIN)
-        if (mapping.facts, mapping.fin_from_wan, mapping.reset) != before:
-            mapping.touched = self._clock()
+            flow.life = Life.begun_by(packet, now)
+            self.events[Reason.MAPPING_REVIVED] += 1
+        return flow.port
+
+    def _refuse_what_begins_nothing(self, packet: LanPacket) -> None:
+        """Step 3."""
+        if packet.flags & TcpFlags.RST:
+            raise Refused(Reason.NO_MAPPING)
+        if packet.protocol is Protocol.TCP and not (
+            self._tables.policy.pick_up or packet.opens_tcp
+        ):
+            raise Refused(Reason.TCP_NOT_OPENING)
+
+    def _refuse_what_may_not_enter(self, found: Slot | Flow, remote: Endpoint, now: int) -> None:
+        life, lifetimes = found.life, self._tables.lifetimes
+        if isinstance(found, Slot) and not found.is_own:
+            return
+        if not lifetimes.is_alive(life, now):
+            raise Refused(Reason.MAPPING_EXPIRED)
+        if isinstance(found, Slot) and not found.permissions.lets_in(
+            remote, life.peer, now, lifetimes.timeout(life)
+        ):
+            raise Refused(Reason.FILTERED)
+
+    def _begin(self, packet: LanPacket, place: Place, now: int) -> int:
+        """Makes the mapping or flow; its port."""
+        choose = self.choose if place.kind is MappingKind.OWN else self.choose_shared
+        port = choose(packet.protocol, place.ports)
+        if place.early:
+            self.events[Reason.EARLY_RECLAIMED] += 1
+        previous = self._tables.ports[packet.protocol].slot(port)
+        if previous is not None:
+            self._reclaim(packet.protocol, previous)
+        life = Life.begun_by(packet, now)
+        if place.kind is MappingKind.OWN:
+            self._own(packet, port, life)
+        else:
+            self._share(packet, port, life)
+        return port
+
+    def _own(self, packet: LanPacket, port: int, life: Life) -> None:
+        permissions = self._no_permissions(packet.protocol)
+        slot = Slot(MappingKind.OWN, packet.endpoint, port, life, permissions)
+        self._tables.ports[packet.protocol].give(slot)
+        self._tables.hosts.add_port(packet.protocol, packet.endpoint)
+        self.events[Reason.MAPPING_CREATED] += 1
+
+    def _reclaim(self, protocol: Protocol, slot: Slot) -> None:
+        self._tables.ports[protocol].take(slot)
+        self._tables.hosts.add_port(protocol, slot.endpoint, -1)
+        self.events[Reason.MAPPING_RECLAIMED] += 1
+
+    def _share(self, packet: LanPacket, port: int, life: Life) -> None:
+        """Also takes the place of a closing flow: the port then is shared all the while."""
+        ports = self._tables.ports[packet.protocol]
+        if ports.add_flow(port):
+            self.events[Reason.PORT_SHARED] += 1
+        previous = self._tables.flows.claim(packet.protocol, port, packet.remote)
+        if previous is not None:
+            self._release(previous)
+            ports.remove_flow(port)
+        self._tables.flows.add(Flow(packet.protocol, packet.endpoint, port, life))
+        self._tables.hosts.add_flow(packet.endpoint)
+        self.events[Reason.FLOW_CREATED] += 1
+
+    def _release(self, flow: Flow) -> None:
+        self._tables.flows.remove(flow)
+        self._tables.hosts.add_flow(flow.endpoint, -1)
+        self.events[Reason.FLOW_RELEASED] += 1
+
+    def _no_permissions(self, protocol: Protocol) -> Permissions:
+        return Permissions(self._tables.policy.filtering[protocol])

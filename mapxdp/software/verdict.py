@@ -18,7 +18,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict on one packet, its reason, and the packets that leave instead."""
+    """The verdict on one packet, its reason, and the packets that leave instead.
+
+    ``answers`` are IPv4 packets for the LAN, whose packet was dropped.
+    """
 
     reason: Reason
     packets: tuple[bytes, ...] = ()

@@ -30,7 +30,7 @@ MODES = ["map-t", "map-e"]
 def run(follower: Follower, step: Step) -> None:
     """One step on both paths."""
     if isinstance(step, Wait):
-        follower.ce.advance(step.ticks)
+        follower.advance(step.ticks)
         return
     if isinstance(step, FromLan):
         outcome = follower.from_lan(traffic.upstream_packet(step))

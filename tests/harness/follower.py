@@ -2,46 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness import packets
-from harness.ce import LoadedCe
-from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
-from mapxdp.reasons import ReasonClass
+from harness.ce import LoadedCe, used_slots
+from mapxdp.datapath.maps import MapSet
+from mapxdp.datapath.tables import PROTOCOL_INDEX, Napt44Kind
+from mapxdp.model.timeouts import Protocol
+from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.napt44 import Napt44
 from mapxdp.software.verdict import Outcome
+
+_OWNER_STATE_SHIFT = 48
 
 
 class Follower:
     """Runs each packet on both paths and asserts that they agree.
 
-    The one thing BPF may choose is the port of a new mapping: the software path says which
-    choices were legal, and follows.
+    The one thing BPF may choose is the port of a new mapping or flow: the software path says
+    which choices were legal, and follows.
     """
 
     def __init__(self, ce: LoadedCe) -> None:
         self.ce = ce
         self.last_port: int | None = None
+        self._packet = b""
+        policy = ce.settings.policy
         napt44 = Napt44(
-            ce.domain.port_set, ce.domain.reserved_ports, lambda: ce.now, _timeout, self._choose
+            ce.domain.port_set,
+            policy,
+            lambda: ce.now,
+            reserved=ce.domain.reserved_ports,
+            flows=ce.maps.contract.number("FLOWS"),
+            choose=self._choose,
+            choose_shared=self._choose,
         )
         settings = CeSettings(
             ipv4_mtu=ce.settings.ipv4_mtu,
             mss=ce.settings.mss,
-            translates_ports=ce.settings.translates_ports,
+            translates_ports=ce.settings.napt44 is Napt44Kind.BPF,
             on_link=ce.settings.on_link,
+            policy=policy,
         )
         self.software = CustomerEdge(ce.domain, settings, napt44)
 
-    def _choose(self, _: Protocol, legal: Sequence[int]) -> int:
-        assert self.last_port is not None, "BPF dropped a packet although a port was to be had"
-        assert self.last_port in legal, f"BPF chose port {self.last_port}, legal were {legal}"
-        return self.last_port
+    def _choose(self, protocol: Protocol, legal: Sequence[int]) -> int:
+        port = self.last_port
+        if port is None:
+            port = self._port_without_packet(protocol)
+        assert port is not None, "BPF dropped a packet although a port was to be had"
+        assert port in legal, f"BPF chose port {port}, legal were {legal}"
+        return port
+
+    def _port_without_packet(self, protocol: Protocol) -> int | None:
+        """The port BPF gave to a packet that does not show it, from BPF's tables.
+
+        A packet that turned back and was refused for its destination, or an echo message, which
+        has no room for the sender's new identifier.
+        """
+        contract, ports = self.ce.maps.contract, list(self.ce.domain.port_set)
+        endpoint, remote = _words(self._packet)
+        index = contract.number(PROTOCOL_INDEX[protocol])
+        own = contract.number("SLOT_EIM") << _OWNER_STATE_SHIFT | endpoint
+        for (slot_index, position), slot in used_slots(self.ce.maps).items():
+            if slot_index == index and slot["owner"] == own:
+                return ports[position]
+        flow = contract.number("SLOT_FLOW") << _OWNER_STATE_SHIFT | endpoint
+        for mapping in _used_flows(self.ce.maps):
+            slot_index, position = divmod(mapping["slot"], contract.number("SLOTS"))
+            if (slot_index, mapping["owner"], mapping["peer"]) == (index, flow, remote):
+                return ports[position]
+        return None
+
+    def advance(self, ticks: int) -> None:
+        """Moves the clock of both; the harness completes BPF's sweep in the new tick."""
+        self.ce.advance(ticks)
+        self.software.napt44.now()
 
     def from_lan(self, packet: bytes, ether_type: int = 0x0800) -> Outcome:
         actual = self.ce.from_lan(packet, ether_type=ether_type)
-        self.last_port = source_port(actual.packets[0]) if actual.packets else None
+        self._packet = packet
+        self.last_port = _given_port(actual)
         return self._compared(actual, self.software.from_lan(packet))
 
     def from_wan(self, packet: bytes, ether_type: int = 0x86DD) -> Outcome:
@@ -50,6 +95,7 @@ class Follower:
 
     def _compared(self, actual: Outcome, expected: Outcome) -> Outcome:
         assert actual.reason is expected.reason
+        assert actual.answers == expected.answers
         if self.ce.domain.mode.translates:
             assert [*map(_without_identification, actual.packets)] == [
                 *map(_without_identification, expected.packets)
@@ -65,8 +111,39 @@ class Follower:
         return counted == dict(expected)
 
 
-def _timeout(protocol: Protocol, facts: MappingFacts) -> int:
-    return timeout_of(Timeouts(), protocol, facts)
+def _words(packet: bytes) -> tuple[int, int]:
+    """Endpoint and remote of a packet from the LAN, as BPF's tables hold them."""
+    is_echo = packet[9] == packets.ICMP
+    source_at, remote_port = (24, 0) if is_echo else (20, _number(packet, 22))
+    endpoint = _native(packet[12:16]) | _number(packet, source_at) << 32
+    return endpoint, _native(packet[16:20]) | remote_port << 32
+
+
+def _number(packet: bytes, at: int) -> int:
+    return int.from_bytes(packet[at : at + 2], "big")
+
+
+def _native(address: bytes) -> int:
+    return int.from_bytes(address, sys.byteorder)
+
+
+def _used_flows(maps: MapSet) -> Iterator[dict[str, Any]]:
+    spec, layout = maps.spec("flows"), maps.contract["mapping"]
+    size = spec.entries * spec.value_size
+    with mmap.mmap(maps.fds["flows"], size, prot=mmap.PROT_READ) as memory:
+        for start in range(0, size, spec.value_size):
+            if any(memory[start : start + 8]):
+                yield layout.unpack(memory[start : start + layout.size])
+
+
+def _given_port(outcome: Outcome) -> int | None:
+    """The source port a packet from the LAN left with; None where no packet shows it."""
+    if not outcome.packets:
+        return None
+    (packet,) = outcome.packets
+    if outcome.reason is not Reason.HAIRPINNED:
+        return source_port(packet)
+    return None if packet[9] == packets.ICMP else _number(packet, 20)
 
 
 def source_port(packet: bytes) -> int:

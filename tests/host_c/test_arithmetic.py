@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapxdp.contract import Contract, read_contract
+from mapxdp.contract import Contract
 from mapxdp.datapath import tables
 from mapxdp.model import rfc6052
 from mapxdp.model.port_set import PORT_COUNT, PortParameters, PortSet
-from mapxdp.model.timeouts import MappingFacts, Protocol
+from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software import checksum, encapsulation
-from mapxdp.software.napt44 import Endpoint, Napt44
+from mapxdp.software.lifecycle import Endpoint, LanPacket, Life
 from mapxdp.software.transport import TcpFlags, Transport
 from mapxdp.software.verdict import Refused
 
@@ -127,31 +127,23 @@ LAN, PEER, STRANGER = (
     Endpoint(b"\1\1\1\1", 80),
     Endpoint(b"\2\2\2\2", 80),
 )
-PORT = 2000
-ONE_PORT = PortSet(PortParameters(0, 16), PORT)
 
 
 class OneMapping:
-    """The software path's only mapping, and what C makes of the same packets."""
+    """The software path's life of a mapping, and what C makes of the same packets."""
 
     def __init__(self, host_c: ctypes.CDLL, contract: Contract, flags: TcpFlags) -> None:
         self._host_c = host_c
         self._contract = contract
-        self.facts = MappingFacts()
-        self._napt44 = Napt44(ONE_PORT, (), lambda: 0, self._timeout, lambda *_: PORT)
-        self._napt44.from_lan(Protocol.TCP, LAN, PEER, flags)
+        self._life = Life.begun_by(LanPacket(Protocol.TCP, LAN, PEER, flags), 0)
         self._flags = host_c.first(int(flags))
         self._peer = ctypes.c_uint64(1)
 
-    def _timeout(self, _: Protocol, facts: MappingFacts) -> int:
-        self.facts = facts
-        return 1
-
     def packet(self, from_lan: bool, peer: Endpoint, flags: TcpFlags) -> None:
         if from_lan:
-            self._napt44.from_lan(Protocol.TCP, LAN, peer, flags)
+            self._life.note_from_lan(LanPacket(Protocol.TCP, LAN, peer, flags), 0)
         else:
-            self._napt44.from_wan(Protocol.TCP, PORT, peer, flags)
+            self._life.note_from_wan(peer, flags, 0)
         number = 1 if peer == PEER else 2
         self._flags = self._host_c.after(
             from_lan, self._flags, ctypes.byref(self._peer), int(flags), number
@@ -159,9 +151,8 @@ class OneMapping:
 
     def agree(self) -> bool:
         """Both know the same, and have the same first peer."""
-        (mapping,) = self._napt44.mappings()
-        same_peer = (str(mapping.peer) == "1.1.1.1") == (self._peer.value == 1)
-        return same_peer and tables.facts_of(self._contract, self._flags) == self.facts
+        same_peer = (self._life.peer == PEER) == (self._peer.value == 1)
+        return same_peer and tables.facts_of(self._contract, self._flags) == self._life.facts
 
 
 PACKETS = st.tuples(
@@ -177,7 +168,9 @@ def test_state_of_a_mapping(
     flags = TcpFlags.FIN | TcpFlags.SYN | TcpFlags.RST | TcpFlags.ACK
     if first & TcpFlags.RST:
         return  # a reset creates no mapping
-    mapping = OneMapping(host_c, read_contract(SLOTS=64, EIM_ENTRIES=64), first & flags)
+    mapping = OneMapping(
+        host_c, tables.contract_for(PortSet(PortParameters(6, 8), 0)), first & flags
+    )
     for from_lan, peer, packet_flags in packets:
         mapping.packet(from_lan, peer, packet_flags & flags)
         assert mapping.agree()

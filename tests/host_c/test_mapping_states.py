@@ -14,16 +14,14 @@ from typing import NamedTuple
 
 import pytest
 
-from mapxdp.contract import read_contract
 from mapxdp.datapath import tables
 from mapxdp.model.port_set import PortParameters, PortSet
 from mapxdp.model.timeouts import MappingFacts, Protocol
-from mapxdp.software.napt44 import Endpoint, Napt44
+from mapxdp.software.lifecycle import Endpoint, LanPacket, Life
 from mapxdp.software.transport import TcpFlags
 
-CONTRACT = read_contract(SLOTS=64, EIM_ENTRIES=64)
-LAN, PORT = Endpoint(b"\x0a\0\0\1", 1), 2000
-ONE_PORT = PortSet(PortParameters(psid_offset=0, psid_length=16), PORT)
+CONTRACT = tables.contract_for(PortSet(PortParameters(6, 8), 0))
+LAN = Endpoint(b"\x0a\0\0\1", 1)
 PEERS = {1: Endpoint(b"\1\1\1\1", 80), 2: Endpoint(b"\2\2\2\2", 80)}
 TCP_FLAGS = [
     TcpFlags(fin | syn | rst | ack)
@@ -80,32 +78,30 @@ def states(host_c: ctypes.CDLL) -> dict[State, Way]:
 
 
 class Software:
-    """The software path's only mapping; its clock moves with each packet."""
+    """The software path's life of a mapping; its clock moves with each packet."""
 
     def __init__(self, way: Way) -> None:
-        self.facts = MappingFacts()
         self._now = 0
-        self._napt44 = Napt44(ONE_PORT, (), lambda: self._now, self._timeout, lambda *_: PORT)
-        for packet in way:
+        first, *others = way
+        self._life = Life.begun_by(_from_lan(first), self._now)
+        for packet in others:
             self.send(packet)
-
-    def _timeout(self, _: Protocol, facts: MappingFacts) -> int:
-        self.facts = facts
-        return 1000
 
     def send(self, packet: Packet) -> None:
         self._now += 1
-        peer = PEERS[packet.peer]
         if packet.from_lan:
-            self._napt44.from_lan(Protocol.TCP, LAN, peer, packet.flags)
+            self._life.note_from_lan(_from_lan(packet), self._now)
         else:
-            self._napt44.from_wan(Protocol.TCP, PORT, peer, packet.flags)
+            self._life.note_from_wan(PEERS[packet.peer], packet.flags, self._now)
 
     def look(self) -> tuple[int, MappingFacts, bool]:
         """The first peer, what is known, and whether the last packet restarted the clock."""
-        (mapping,) = self._napt44.mappings()
-        peer = next(number for number, peer in PEERS.items() if mapping.peer.packed == peer.address)
-        return peer, self.facts, mapping.idle == 0
+        peer = next(number for number, peer in PEERS.items() if self._life.peer == peer)
+        return peer, self._life.facts, self._life.touched == self._now
+
+
+def _from_lan(packet: Packet) -> LanPacket:
+    return LanPacket(Protocol.TCP, LAN, PEERS[packet.peer], packet.flags)
 
 
 def all_steps(states: dict[State, Way]) -> Iterator[tuple[State, Way, Packet]]:

@@ -9,8 +9,11 @@ from scapy.packet import NoPayload, Packet
 
 from harness.domains import BR, domain
 from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.napt44 import MappingPolicy, Napt44Policy
+from mapxdp.model.timeouts import Protocol, Timeouts
 from mapxdp.reasons import Reason
 from mapxdp.software.ce import CeSettings, CustomerEdge
+from mapxdp.software.choices import choose_first
 from mapxdp.software.napt44 import Napt44
 from mapxdp.software.verdict import Outcome
 
@@ -20,6 +23,12 @@ SERVER_IPV6 = "2001:db8:ffff:0:c6:3364:700:0"
 #: The first two ports of the example's set, in the order new_ce hands them out.
 PORT, SECOND_PORT = 1232, 1233
 MODES = [Mode.MAP_T, Mode.MAP_E]
+#: A port for each endpoint, as many as one host wants, and a minute for everything.
+EACH_ITS_OWN = Napt44Policy(
+    mapping=dict.fromkeys(Protocol, MappingPolicy.EIM),
+    host_ports_min=65536,
+    timeouts=Timeouts(*[60] * 11),
+)
 
 
 class Clock:
@@ -39,19 +48,24 @@ def new_ce(
     mtu: int = 1460,
     nat: bool = True,
     clock: Clock | None = None,
-    timeout: int = 60,
+    policy: Napt44Policy = EACH_ITS_OWN,
+    flows: int = 1000,
 ) -> CustomerEdge:
-    """A CE whose NAPT44 hands out the lowest port first."""
+    """A CE whose NAPT44 hands out the lowest port first, and every mapping lives for a minute."""
     if isinstance(ce_domain, Mode):
         ce_domain = domain(ce_domain)
     napt44 = Napt44(
         ce_domain.port_set,
-        ce_domain.reserved_ports,
-        clock=clock or Clock(),
-        timeout=lambda *_: timeout,
-        choose=lambda _, ports: ports[0],
+        policy,
+        clock or Clock(),
+        reserved=ce_domain.reserved_ports,
+        flows=flows,
+        choose=choose_first,
+        home=lambda _: 0,
     )
-    return CustomerEdge(ce_domain, CeSettings(mtu, mss, translates_ports=nat), napt44)
+    return CustomerEdge(
+        ce_domain, CeSettings(mtu, mss, translates_ports=nat, policy=policy), napt44
+    )
 
 
 def sole(outcome: Outcome) -> bytes:
@@ -63,7 +77,7 @@ def sole(outcome: Outcome) -> bytes:
 
 def from_host(transport: Packet, **fields: object) -> IP:
     """A packet of a host on the LAN to the server."""
-    return IP(src=HOST, dst=SERVER, **fields) / transport
+    return IP(**{"src": HOST, "dst": SERVER, **fields}) / transport
 
 
 def from_server(mode: Mode, transport: Packet | bytes, **fields: object) -> IPv6:

@@ -3,83 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy_tools import Clock
+from nat_tools import (
+    ACK,
+    EIF,
+    EIM,
+    FIN,
+    HOST,
+    ICMP,
+    NO_FLAGS,
+    OTHER_HOST,
+    RST,
+    SMALL_SET,
+    SYN,
+    TCP,
+    UDP,
+    Nat,
+    endpoint,
+    policy,
+    refused,
+)
 
-from mapxdp.model.port_set import PortParameters, PortSet
-from mapxdp.model.timeouts import MappingFacts, Protocol, Timeouts, timeout_of
+from mapxdp.model.timeouts import MappingFacts, Protocol, TimeoutClass, Timeouts, timeout_of
 from mapxdp.reasons import Reason
-from mapxdp.software.napt44 import GRACE, Endpoint, Napt44, choose_at_random
+from mapxdp.software.choices import choose_at_random
+from mapxdp.software.lifecycle import GRACE, Endpoint
 from mapxdp.software.transport import TcpFlags
 from mapxdp.software.verdict import Refused
 
-TCP, UDP, ICMP = Protocol.TCP, Protocol.UDP, Protocol.ICMP
-FIN, SYN, RST, ACK = TcpFlags.FIN, TcpFlags.SYN, TcpFlags.RST, TcpFlags.ACK
-NO_FLAGS = TcpFlags(0)
-
-#: 12 ports: 16384-16387, 32768-32771 and 49152-49155 are those of PSID 0.
-SMALL_SET = PortSet(PortParameters(psid_offset=2, psid_length=12), psid=0)
 TIMEOUTS = Timeouts()
-
-
-def endpoint(address: str, port: int) -> Endpoint:
-    return Endpoint(IPv4Address(address).packed, port)
-
-
-HOST, OTHER_HOST = endpoint("192.168.1.2", 40000), endpoint("192.168.1.3", 40000)
-PEER, OTHER_PEER = endpoint("198.51.100.7", 443), endpoint("198.51.100.7", 444)
-
-
-class Nat:
-    """A table with its clock; remembers among which ports it had to choose."""
-
-    def __init__(self, ports: PortSet = SMALL_SET, reserved: Sequence[int] = ()) -> None:
-        self.clock = Clock()
-        self.offered: list[list[int]] = []
-        self.table = Napt44(
-            ports,
-            reserved,
-            self.clock,
-            lambda protocol, facts: timeout_of(TIMEOUTS, protocol, facts),
-            self._first,
-        )
-
-    def _first(self, _: Protocol, ports: Sequence[int]) -> int:
-        self.offered.append(list(ports))
-        return ports[0]
-
-    def out(
-        self,
-        host: Endpoint = HOST,
-        peer: Endpoint = PEER,
-        flags: TcpFlags = NO_FLAGS,
-        protocol: Protocol = UDP,
-    ) -> int:
-        return self.table.from_lan(protocol, host, peer, flags)
-
-    def back(
-        self,
-        port: int,
-        peer: Endpoint = PEER,
-        flags: TcpFlags = NO_FLAGS,
-        protocol: Protocol = UDP,
-    ) -> Endpoint:
-        return self.table.from_wan(protocol, port, peer, flags)
-
-    def wait(self, seconds: int) -> None:
-        self.clock.now += seconds
-
-
-def refused(reason: Reason, call: Callable[[], object]) -> None:
-    with pytest.raises(Refused) as refusal:
-        call()
-    assert refusal.value.reason is reason
+PEER, OTHER_PEER = endpoint("203.0.113.0", 4430), endpoint("203.0.113.0", 4431)
 
 
 # Which port.
@@ -95,15 +53,15 @@ def test_an_endpoint_has_one_port_towards_everyone(protocol: Protocol) -> None:
     nat = Nat()
     port = nat.out(protocol=protocol, flags=SYN)
     assert port in SMALL_SET
-    assert nat.out(peer=OTHER_PEER, protocol=protocol, flags=SYN) == port
-    assert nat.out(peer=endpoint("203.0.113.9", 443), protocol=protocol) == port
+    assert nat.out(remote=OTHER_PEER, protocol=protocol, flags=SYN) == port
+    assert nat.out(remote=endpoint("203.0.113.9", 443), protocol=protocol) == port
     assert len(nat.offered) == 1
 
 
 @pytest.mark.parametrize("protocol", Protocol)
 def test_anyone_may_answer(protocol: Protocol) -> None:
     """Endpoint-independent filtering: RFC 4787 REQ-8, RFC 5382 REQ-3."""
-    nat = Nat()
+    nat = Nat(policy(EIM, EIF))
     port = nat.out(protocol=protocol)
     assert nat.back(port, OTHER_PEER, protocol=protocol) == HOST
     assert nat.back(port, endpoint("203.0.113.9", 1), protocol=protocol) == HOST
@@ -137,7 +95,6 @@ def test_any_free_port_may_be_chosen() -> None:
     nat.out(HOST)
     nat.out(OTHER_HOST)
     assert nat.offered == [list(SMALL_SET), list(SMALL_SET)[1:]]
-    assert list(nat.table.candidates(UDP, endpoint("192.168.1.4", 1))) == list(SMALL_SET)[2:]
 
 
 def test_the_chosen_port_is_used() -> None:
@@ -421,23 +378,24 @@ def test_the_defaults_are_those_of_the_rfcs() -> None:
     assert defaults.icmp_query == 60  # RFC 5508 REQ-2
 
 
-@pytest.mark.parametrize("protocol", Protocol)
-def test_each_timeout_is_used_somewhere(protocol: Protocol) -> None:
-    timeouts = Timeouts(1, 2, 3, 4, 5, 6)
+def test_each_timeout_is_used_somewhere() -> None:
+    timeouts = Timeouts(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
     facts = [
         MappingFacts(answered, closing, several)
         for answered in (False, True)
         for closing in (False, True)
         for several in (False, True)
     ]
-    found = [timeout_of(timeouts, protocol, fact) for fact in facts]
     expected = {
         # In the order of the facts: closing and several peers change fastest.
-        TCP: [1, 2, 3, 2, 2, 2, 3, 2],
-        UDP: [4, 5, 4, 5, 5, 5, 5, 5],
-        ICMP: [6] * 8,
+        TimeoutClass.TCP: [1, 2, 3, 2, 2, 2, 3, 2],
+        TimeoutClass.UDP: [5, 6, 5, 6, 6, 6, 6, 6],
+        TimeoutClass.QUERY: [7, 6, 7, 6, 8, 6, 8, 6],
+        TimeoutClass.QUIC: [9, 6, 9, 6, 10, 6, 10, 6],
+        TimeoutClass.ICMP: [11] * 8,
     }
-    assert found == expected[protocol]
+    found = {which: [timeout_of(timeouts, which, fact) for fact in facts] for which in TimeoutClass}
+    assert found == expected
 
 
 # Whatever happens.

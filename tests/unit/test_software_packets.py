@@ -31,8 +31,8 @@ from scapy_tools import (
 
 from harness.domains import BR, EXAMPLE_RULE, domain
 from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.model.rule import MappingRule
-from mapxdp.model.timeouts import Timeouts
 from mapxdp.reasons import Reason
 from mapxdp.software.ce import CeSettings, CustomerEdge, new_napt44
 from mapxdp.software.encapsulation import TUNNEL_HOP_LIMIT
@@ -218,5 +218,5 @@ def test_a_ce_that_is_given_no_table_makes_one() -> None:
     ce = CustomerEdge(ce_domain, CeSettings(1460, None))
     packet = IPv6(sole(ce.from_lan(bytes(from_host(udp(HOST_PORT, 53))))))
     assert packet[UDP].sport in ce_domain.port_set
-    other = CustomerEdge(ce_domain, CeSettings(1460, None), new_napt44(ce_domain, Timeouts()))
+    other = CustomerEdge(ce_domain, CeSettings(1460, None), new_napt44(ce_domain, Napt44Policy()))
     assert other.napt44 is not ce.napt44

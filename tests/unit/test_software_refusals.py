@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet
 from scapy_tools import (
+    EACH_ITS_OWN,
     HOST,
     OWN_IPV4,
     OWN_IPV6,
@@ -40,6 +42,8 @@ from scapy_tools import (
 from harness.domains import BR, domain
 from mapxdp import software
 from mapxdp.model.domain import Mode
+from mapxdp.model.napt44 import MappingPolicy
+from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.verdict import Outcome
@@ -385,7 +389,7 @@ def test_udp_without_checksum_is_refused_in_map_t_alone() -> None:
 
 def test_a_packet_after_the_mapping_expired() -> None:
     clock = Clock()
-    ce = new_ce(Mode.MAP_T, clock=clock, timeout=60)
+    ce = new_ce(Mode.MAP_T, clock=clock)
     sole(ce.from_lan(bytes(from_host(QUERY))))
     reply = bytes(from_server(Mode.MAP_T, REPLY))
     clock.now += 60
@@ -399,10 +403,40 @@ def test_a_packet_for_which_there_is_no_port() -> None:
     ports = len(domain(Mode.MAP_T).port_set)
     outcomes = [
         ce.from_lan(bytes(from_host(UDP(sport=port, dport=53, chksum=1))))
-        for port in range(2, 2 + ports + 1)
+        for port in range(2, 2 + ports)
     ]
-    assert {outcome.reason for outcome in outcomes[:-1]} == {Reason.TRANSLATED}
-    assert outcomes[-1] == Outcome(Reason.PORTS_EXHAUSTED)
+    assert {outcome.reason for outcome in outcomes} == {Reason.TRANSLATED}
+    late = ce.from_lan(bytes(IP(src="192.168.1.77", dst=SERVER) / QUERY))
+    assert (late.reason, late.packets) == (Reason.PORTS_EXHAUSTED, ())
+
+
+def test_a_packet_of_somebody_the_host_did_not_send_to() -> None:
+    ce = new_ce(Mode.MAP_T)
+    sole(ce.from_lan(bytes(from_host(QUERY, dst="198.51.100.8"))))
+    assert ce.from_wan(bytes(from_server(Mode.MAP_T, REPLY))) == Outcome(Reason.FILTERED)
+
+
+def test_a_packet_from_the_middle_of_a_connection() -> None:
+    ce = new_ce(Mode.MAP_T, policy=replace(EACH_ITS_OWN, pick_up=False))
+    outcome = ce.from_lan(bytes(from_host(TCP(sport=40000, dport=80, flags="A"))))
+    assert outcome == Outcome(Reason.TCP_NOT_OPENING)
+    sole(ce.from_lan(bytes(from_host(SYN))))
+
+
+def test_a_packet_of_a_host_that_has_its_share() -> None:
+    ce = new_ce(Mode.MAP_T, policy=replace(EACH_ITS_OWN, host_ports_max=1))
+    sole(ce.from_lan(bytes(from_host(QUERY))))
+    outcome = ce.from_lan(bytes(from_host(UDP(sport=40001, dport=53))))
+    assert (outcome.reason, outcome.packets) == (Reason.HOST_LIMIT, ())
+
+
+def test_a_packet_for_which_the_table_of_flows_has_no_room() -> None:
+    shared = dict.fromkeys(Protocol, MappingPolicy.SHARED)
+    policy = replace(EACH_ITS_OWN, mapping=shared, host_flows_max=9)
+    ce = new_ce(Mode.MAP_T, policy=policy, flows=1)
+    sole(ce.from_lan(bytes(from_host(QUERY))))
+    outcome = ce.from_lan(bytes(from_host(UDP(sport=40001, dport=53))))
+    assert (outcome.reason, outcome.packets) == (Reason.FLOWS_FULL, ())
 
 
 def test_every_reason_in_the_sources_is_produced_here() -> None:
@@ -416,7 +450,8 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
         ICMPV6,
     )
     produced = {reason.name for table in tables for reason in table}
-    produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED"}  # by the tests above
+    produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
+    produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What a host is told whose packet got no port: an ICMP error (RFC 5508 REQ-8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+
+from mapxdp.model.napt44 import Refusal
+from mapxdp.reasons import Reason
+from mapxdp.software.checksum import checksum
+from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, Ipv4
+
+REFUSALS_PER_TICK = 10
+_TOLD = frozenset({Reason.HOST_LIMIT, Reason.FLOWS_FULL, Reason.PORTS_EXHAUSTED})
+_UNREACHABLE = 3
+_QUOTED = 20 + 8  # the header, without options as every packet here, and 8 octets
+_TTL = 64
+#: RFC 1122 section 3.2.2: no errors to addresses that are not one host's.
+_NO_HOST = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/3"))
+
+
+class Refuser:
+    """Answers refused packets, a few in each tick. ``own`` is the CE's IPv4 address."""
+
+    def __init__(self, own: bytes, code: Refusal, clock: Callable[[], int]) -> None:
+        self._own = own
+        self._code = code
+        self._clock = clock
+        self._tick = clock()
+        self._sent_in_tick = 0
+        self.sent = 0
+
+    def answers(self, packet: bytes, reason: Reason) -> tuple[bytes, ...]:
+        """What the LAN gets for a packet of it that was dropped for this reason."""
+        if self._code is Refusal.OFF or reason not in _TOLD or not _is_a_host(packet[12:16]):
+            return ()
+        if not self._may_send():
+            return ()
+        self.sent += 1
+        return (self._error(packet),)
+
+    def _may_send(self) -> bool:
+        now = self._clock()
+        if now != self._tick:
+            self._tick, self._sent_in_tick = now, 0
+        self._sent_in_tick += 1
+        return self._sent_in_tick <= REFUSALS_PER_TICK
+
+    def _error(self, packet: bytes) -> bytes:
+        return Ipv4(
+            tos=0,
+            identification=0,
+            flags=DONT_FRAGMENT,
+            ttl=_TTL,
+            protocol=PROTO_ICMP,
+            checksum=0,
+            source=self._own,
+            destination=packet[12:16],
+            payload=_with_checksum(bytes([_UNREACHABLE, self._code]), bytes(4) + packet[:_QUOTED]),
+        ).with_checksum()
+
+
+def _with_checksum(start: bytes, rest: bytes) -> bytes:
+    return start + checksum(start + bytes(2) + rest).to_bytes(2, "big") + rest
+
+
+def _is_a_host(address: bytes) -> bool:
+    return not any(IPv4Address(address) in network for network in _NO_HOST)
