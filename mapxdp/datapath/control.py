@@ -31,6 +31,7 @@ PIN = "control"
 
 _ETHERNET_HEADER = 14
 _SHORTEST_FRAME = 60
+_STATE_SHIFT = 48
 _OWNER_BITS = (1 << 56) - 1
 _STATES = {
     MappingKind.OWN: "SLOT_EIM",
@@ -120,9 +121,9 @@ def release_flow(control: Control, position: int, owner: int) -> Result:
 
 
 def forward(control: Control, wanted: Forward, port: int, seen: Mapping | None = None) -> Result:
-    """Makes a port a forward, if it still is free, or still is the expired mapping ``seen``."""
+    """Makes a port a forward, if it is still nobody's, or still is the expired ``seen``."""
     slot = slot_index(control, wanted.protocol, port)
-    owner = 0 if seen is None else _owner(control, "slots", slot, seen)
+    owner = _nobody(control, slot) if seen is None else _owner(control, "slots", slot, seen)
     if owner is None:
         return Result.CHANGED
     endpoint = {
@@ -140,6 +141,13 @@ def slot_index(control: Control, protocol: Protocol, port: int) -> int:
     return first + control.port_set.index_of(port)
 
 
+def _nobody(control: Control, slot: int) -> int | None:
+    """The owner word of a slot that is free or reserved; None for any other."""
+    owner: int = control.contract["mapping"].unpack(control.element("slots", slot))["owner"]
+    nobodys = {control.contract.number(name) for name in ("SLOT_FREE", "SLOT_RESERVED")}
+    return owner if owner >> _STATE_SHIFT & 0xFF in nobodys else None
+
+
 def _owner(control: Control, name: str, index: int, mapping: Mapping) -> int | None:
     """The owner word of what is at a position; None if that is not ``mapping`` any more."""
     found = control.contract["mapping"].unpack(control.element(name, index))
@@ -150,7 +158,9 @@ def _owner(control: Control, name: str, index: int, mapping: Mapping) -> int | N
 def owner_word(contract: Contract, mapping: Mapping) -> int:
     """Endpoint and state, as the owner of struct mapping has them."""
     address = int.from_bytes(mapping.host.packed, sys.byteorder)
-    return address | mapping.host_port << 32 | contract.number(_STATES[mapping.kind]) << 48
+    return (
+        address | mapping.host_port << 32 | contract.number(_STATES[mapping.kind]) << _STATE_SHIFT
+    )
 
 
 def flow_key(control: Control, mapping: Mapping) -> bytes:
