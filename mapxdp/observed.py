@@ -129,6 +129,34 @@ class HostUse:
     refused: int = 0
 
 
+class EventKind(StrEnum):
+    """What a line of the log of mappings is about."""
+
+    PORT_MAPPED = "mapped"
+    PORT_RELEASED = "released"
+    FLOW_MAPPED = "flow mapped"
+    FLOW_RELEASED = "flow released"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log of mappings; ``time_ns`` of CLOCK_MONOTONIC.
+
+    ``kind`` and ``protocol`` are None where a newer datapath wrote what this version does not
+    know; ``port`` 0 where none was given, ``remote`` None where it was not logged.
+    """
+
+    time_ns: int
+    kind: EventKind | None
+    protocol: Protocol | None
+    host: IPv4Address
+    host_port: int
+    port: int
+    remote: IPv4Address | None
+    remote_port: int
+
+
 def host_bucket(address: IPv4Address) -> int:
     """The bits by which the datapath tells LAN hosts apart."""
     return int(address) & ((1 << HOST_BITS) - 1)
