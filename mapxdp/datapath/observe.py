@@ -149,7 +149,7 @@ def _set_bits(words: Sequence[int]) -> Iterator[int]:
 class _Decoder:
     """Makes values of struct mapping: what they mean depends on the configuration in force."""
 
-    port_set: PortSet
+    ports: tuple[int, ...]
     now: int
     slots: int
     combinations: int
@@ -165,7 +165,7 @@ class _Decoder:
         parameters = PortParameters(config["psid_offset"], config["psid_length"])
         combinations = contract.number("FLAG_COMBINATIONS")
         return cls(
-            port_set=PortSet(parameters, config["psid"]),
+            ports=tuple(PortSet(parameters, config["psid"])),
             now=TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"]),
             slots=contract.number("SLOTS"),
             combinations=combinations,
@@ -188,7 +188,7 @@ class _Decoder:
     def _mapping(self, slot: int, fields: dict[str, int]) -> Mapping | None:
         kind = self.kinds.get(fields["owner"] >> _OWNER_STATE_SHIFT & 0xFF)
         number, position = divmod(slot, self.slots)
-        if kind is None or number not in self.protocols or position >= len(self.port_set):
+        if kind is None or number not in self.protocols or position >= len(self.ports):
             return None
         flags = fields["flags"] % self.combinations
         timeout = fields["timeout_class"] * self.combinations + flags
@@ -196,7 +196,7 @@ class _Decoder:
             protocol=self.protocols[number],
             host=_ipv4_in_word(fields["owner"] & 0xFFFFFFFF),
             host_port=fields["owner"] >> 32 & 0xFFFF,
-            port=self.port_set.port_at(position),
+            port=self.ports[position],
             peer=_ipv4_in_word(fields["peer"] & 0xFFFFFFFF),
             peer_port=fields["peer"] >> 32 & 0xFFFF,
             idle=max(0, self.now - max(fields["tick_46"], fields["tick_64"])),

@@ -168,6 +168,6 @@ def test_many_flows_are_read_in_a_moment(table: Table) -> None:
     for index in range(flows):
         table.write("flows", index, "SLOT_FLOW", slot=index % 252)
     table.change_pool(flows_taken=[2**64 - 1] * (flows // 64))
-    before = time.monotonic()
+    before = time.process_time()
     assert len(observe.read_mappings(table.maps)) == flows
-    assert time.monotonic() - before < 1
+    assert time.process_time() - before < 1
