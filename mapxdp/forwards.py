@@ -94,7 +94,7 @@ def add(now: Snapshot, wanted: Forward) -> Forward:
     with control.opened(now.record.name, now.config.domain) as running:
         for mapping in own:
             control.release(running, mapping)
-        made = replace(wanted, port=_first_that_works(running, wanted, places))
+        made = replace(wanted, port=_first_that_works(now, running, wanted, places))
     _change_record(now, add=made)
     return made
 
@@ -109,7 +109,10 @@ def _require_napt44(now: Snapshot) -> None:
 
 
 def _endpoint_is_free(now: Snapshot, wanted: Forward) -> list[Mapping]:
-    """Expired mappings of the endpoint; StateError where it uses a port already."""
+    """Expired mappings of the endpoint; StateError where it uses a port already.
+
+    What it sends leaves by its first port: answers through a second one would come from there.
+    """
     own = [
         mapping
         for mapping in now.mappings
@@ -188,11 +191,16 @@ def ranges(port_set: PortSet) -> str:
     return ", ".join(shown) + (" …" if len(owned) > _RANGES_SHOWN else "")
 
 
-def _first_that_works(running: Control, wanted: Forward, places: list[Place]) -> int:
+def _first_that_works(now: Snapshot, running: Control, wanted: Forward, places: list[Place]) -> int:
     """Makes the first of ``places`` the forward that nobody took meanwhile."""
     for place in places:
         if _forward_at(running, wanted, place):
             return place.port
+    if wanted.port in now.config.domain.reserved_ports:
+        raise StateError(
+            f"port {wanted.port} is reserved: NAPT44 uses no well-known port of this address",
+            "use a port from 1024 on, or any",
+        )
     raise StateError(
         "the ports were taken by others at the same moment", "try again, or name another port"
     )
@@ -200,17 +208,13 @@ def _first_that_works(running: Control, wanted: Forward, places: list[Place]) ->
 
 def _forward_at(running: Control, wanted: Forward, place: Place) -> bool:
     """False if the port was taken meanwhile."""
-    flows = [mapping for mapping in place.expired if mapping.kind is MappingKind.FLOW]
-    for flow in flows:
-        control.release(running, flow)  # the last one frees the port
-    same = (wanted.host, wanted.host_port)
-    seen = [m for m in place.expired if m not in flows and (m.host, m.host_port) != same]
-    result = control.forward(running, wanted, place.port, seen[0] if seen else None)
+    for mapping in place.expired:
+        control.release(running, mapping)  # of several flows the last one frees the port
+    result = control.forward(running, wanted, place.port)
     if result is Result.INDEX_FULL:
         raise StateError(
-            f"{wanted.host}:{wanted.host_port} cannot be entered in the index of mappings: "
-            "it is full, or the endpoint got a port at this moment",
-            f"mapxdp sessions --host {wanted.host}, then try again",
+            "the index of mappings is full",
+            f"mapxdp sessions --protocol {wanted.protocol.name.lower()} --all shows by what",
         )
     return result is Result.DONE
 

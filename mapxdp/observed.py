@@ -45,7 +45,8 @@ class MappingKind(StrEnum):
 class MappingState(StrEnum):
     """How far the traffic of a mapping has come, in one word."""
 
-    WAITING = "waiting"  # a forward that nobody has used
+    WAITING = "waiting"  # a forward that has not been used
+    USED = "used"  # a forward that has
     OPENING = "opening"
     ESTABLISHED = "established"
     CLOSING = "closing"
@@ -83,14 +84,19 @@ class Mapping:
 
     @property
     def has_peer(self) -> bool:
-        """False where no packet has crossed yet."""
+        """False for a forward: it is nobody's in particular."""
         return int(self.peer) != 0
+
+    @property
+    def was_used(self) -> bool:
+        """False for a forward whose endpoint has not sent anything yet."""
+        return self.has_peer or self.facts.several_peers
 
     @property
     def state(self) -> MappingState:
         """What its packets have said so far."""
-        if not self.has_peer:
-            return MappingState.WAITING
+        if self.kind is MappingKind.FORWARD:
+            return MappingState.USED if self.was_used else MappingState.WAITING
         if self.protocol is not Protocol.TCP:
             return MappingState.ANSWERED if self.facts.answered else MappingState.UNANSWERED
         if self.facts.closing and not self.facts.several_peers:

@@ -27,12 +27,8 @@ from mapxdp.model.port_set import PortSet
 from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Mapping, MappingKind
 
-PIN = "control"
-
 _ETHERNET_HEADER = 14
 _SHORTEST_FRAME = 60
-_STATE_SHIFT = 48
-_OWNER_BITS = (1 << 56) - 1
 _STATES = {
     MappingKind.OWN: "SLOT_EIM",
     MappingKind.FORWARD: "SLOT_STATIC",
@@ -78,7 +74,7 @@ def opened(name: str, domain: Domain) -> Iterator[Control]:
 
 @contextmanager
 def _program(name: str) -> Iterator[int]:
-    path = bpffs.instance_directory(name) / PIN
+    path = bpffs.instance_directory(name) / instance.CONTROL_PIN
     try:
         fd = libbpf.open_pinned(path)
     except FileNotFoundError as error:
@@ -120,19 +116,16 @@ def release_flow(control: Control, position: int, owner: int) -> Result:
     return _command(control, "COMMAND_RELEASE_FLOW", position, owner)
 
 
-def forward(control: Control, wanted: Forward, port: int, seen: Mapping | None = None) -> Result:
-    """Makes a port a forward, if it is still nobody's, or still is the expired ``seen``."""
-    slot = slot_index(control, wanted.protocol, port)
-    owner = _nobody(control, slot) if seen is None else _owner(control, "slots", slot, seen)
-    if owner is None:
-        return Result.CHANGED
+def forward(control: Control, wanted: Forward, port: int) -> Result:
+    """Makes a port a forward, if it is free."""
     endpoint = {
         "ipv4": wanted.host.packed,
         "port": wanted.host_port,
         "protocol": control.contract.number(PROTOCOL_INDEX[wanted.protocol]),
         "zero": 0,
     }
-    return _command(control, "COMMAND_FORWARD", slot, owner, endpoint)
+    slot = slot_index(control, wanted.protocol, port)
+    return _command(control, "COMMAND_FORWARD", slot, 0, endpoint)
 
 
 def slot_index(control: Control, protocol: Protocol, port: int) -> int:
@@ -141,25 +134,20 @@ def slot_index(control: Control, protocol: Protocol, port: int) -> int:
     return first + control.port_set.index_of(port)
 
 
-def _nobody(control: Control, slot: int) -> int | None:
-    """The owner word of a slot that is free or reserved; None for any other."""
-    owner: int = control.contract["mapping"].unpack(control.element("slots", slot))["owner"]
-    nobodys = {control.contract.number(name) for name in ("SLOT_FREE", "SLOT_RESERVED")}
-    return owner if owner >> _STATE_SHIFT & 0xFF in nobodys else None
-
-
 def _owner(control: Control, name: str, index: int, mapping: Mapping) -> int | None:
     """The owner word of what is at a position; None if that is not ``mapping`` any more."""
-    found = control.contract["mapping"].unpack(control.element(name, index))
-    owner: int = found["owner"]
-    return owner if owner & _OWNER_BITS == owner_word(control.contract, mapping) else None
+    found: int = control.contract["mapping"].unpack(control.element(name, index))["owner"]
+    return found if found == owner_word(control.contract, mapping) else None
 
 
 def owner_word(contract: Contract, mapping: Mapping) -> int:
     """Endpoint and state, as the owner of struct mapping has them."""
     address = int.from_bytes(mapping.host.packed, sys.byteorder)
+    port = mapping.host_port << contract.number("OWNER_PORT_SHIFT")
     return (
-        address | mapping.host_port << 32 | contract.number(_STATES[mapping.kind]) << _STATE_SHIFT
+        address
+        | port
+        | contract.number(_STATES[mapping.kind]) << contract.number("OWNER_STATE_SHIFT")
     )
 
 

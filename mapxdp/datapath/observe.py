@@ -31,7 +31,6 @@ from mapxdp.observed import (
 )
 from mapxdp.reasons import Reason
 
-_OWNER_STATE_SHIFT = 48
 _CODES = {4: "I", 8: "Q"}
 _KINDS = {
     "SLOT_EIM": MappingKind.OWN,
@@ -157,6 +156,8 @@ class _Decoder:
     kinds: dict[int, MappingKind]
     protocols: dict[int, Protocol]
     facts: tuple[MappingFacts, ...]
+    port_shift: int
+    state_shift: int
 
     @classmethod
     def of(cls, maps: MapSet) -> _Decoder:
@@ -169,10 +170,12 @@ class _Decoder:
             now=TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"]),
             slots=contract.number("SLOTS"),
             combinations=combinations,
-            timeouts=config["timeout"],
+            timeouts=config["timeout"][: contract.number("TIMEOUTS")],
             kinds={contract.number(name): kind for name, kind in _KINDS.items()},
             protocols={index: protocol for protocol, index in _protocol_indexes(maps)},
             facts=tuple(tables.facts_of(contract, flags) for flags in range(combinations)),
+            port_shift=contract.number("OWNER_PORT_SHIFT"),
+            state_shift=contract.number("OWNER_STATE_SHIFT"),
         )
 
     def slot(self, index: int, fields: dict[str, int]) -> Mapping | None:
@@ -186,7 +189,7 @@ class _Decoder:
         return mapping if mapping is not None and mapping.kind is MappingKind.FLOW else None
 
     def _mapping(self, slot: int, fields: dict[str, int]) -> Mapping | None:
-        kind = self.kinds.get(fields["owner"] >> _OWNER_STATE_SHIFT & 0xFF)
+        kind = self.kinds.get(fields["owner"] >> self.state_shift)
         number, position = divmod(slot, self.slots)
         if kind is None or number not in self.protocols or position >= len(self.ports):
             return None
@@ -195,10 +198,10 @@ class _Decoder:
         return Mapping(
             protocol=self.protocols[number],
             host=_ipv4_in_word(fields["owner"] & 0xFFFFFFFF),
-            host_port=fields["owner"] >> 32 & 0xFFFF,
+            host_port=fields["owner"] >> self.port_shift & 0xFFFF,
             port=self.ports[position],
             peer=_ipv4_in_word(fields["peer"] & 0xFFFFFFFF),
-            peer_port=fields["peer"] >> 32 & 0xFFFF,
+            peer_port=fields["peer"] >> self.port_shift & 0xFFFF,
             idle=max(0, self.now - max(fields["tick_46"], fields["tick_64"])),
             timeout=self.timeouts[timeout] if timeout < len(self.timeouts) else 0,
             kind=kind,

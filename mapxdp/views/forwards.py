@@ -32,7 +32,7 @@ def render(snapshot: Snapshot) -> RenderableType:
     table.add_column("last use", justify="right")
     table.add_column("from")
     for mapping in found:
-        last = f"{short_duration(mapping.idle)} ago" if mapping.has_peer else "never"
+        last = f"{short_duration(mapping.idle)} ago" if mapping.was_used else "never"
         table.add_row(
             Text(mapping.protocol.name.lower()),
             Text(str(mapping.port)),
@@ -58,7 +58,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
                 "port": mapping.port,
                 "host": str(mapping.host),
                 "host_port": mapping.host_port,
-                "last_use_seconds": mapping.idle if mapping.has_peer else None,
+                "last_use_seconds": mapping.idle if mapping.was_used else None,
                 "from": _origin(snapshot, mapping),
             }
             for mapping in _forwards(snapshot)

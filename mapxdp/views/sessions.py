@@ -42,7 +42,7 @@ def _cells(mapping: Mapping) -> tuple[Text, ...]:
     state = mapping.state.value if mapping.is_live else "expired"
     style = _STATE_STYLES.get(mapping.state, "") if mapping.is_live else "dim"
     left = "" if mapping.left is None else short_duration(mapping.left)
-    idle = short_duration(mapping.idle) if mapping.has_peer else ""
+    idle = short_duration(mapping.idle) if mapping.was_used else ""
     return (
         Text(mapping.protocol.name.lower()),
         Text(f"{mapping.host}:{mapping.host_port}"),

@@ -88,7 +88,7 @@ def test_an_empty_table_has_no_mappings(table: Table) -> None:
 def test_own_ports_forwards_and_flows(table: Table) -> None:
     own, forward = table.index("INDEX_TCP", 3), table.index("INDEX_UDP", 251)
     shared = table.index("INDEX_TCP", 7)
-    flags = table.contract.number("FLAG_SYN_46") | table.contract.number("FLAG_ANSWERED")
+    flags = table.contract.number("FLAG_CONFIRMED") | table.contract.number("FLAG_ANSWERED")
     table.write("slots", own, "SLOT_EIM", flags=flags)
     table.write("slots", forward, "SLOT_STATIC", peer=0)
     table.write("slots", shared, "SLOT_SHARED", owner=table.contract.number("SLOT_SHARED") << 48)

@@ -79,13 +79,6 @@ def test_release_of_a_flow() -> None:
     assert path.command()[:3] == (kind, 7000, owner)
 
 
-def test_bits_above_the_state_are_handed_back_as_they_were() -> None:
-    owner = word(OWN, "SLOT_EIM") | 0xAB << 56
-    path = Datapath(owners={("slots", SLOTS + 5): owner})
-    assert control.release(path.control(), OWN) is Result.DONE
-    assert path.command()[2] == owner
-
-
 @pytest.mark.parametrize("mapping", [OWN, FLOW, replace(OWN, kind=MappingKind.FORWARD)])
 def test_what_is_somebody_elses_by_now_is_left_alone(mapping: Mapping) -> None:
     """No command at all where that can be seen; the program looks again."""
@@ -100,15 +93,6 @@ def test_a_new_forward() -> None:
     assert control.forward(path.control(), FORWARD, snapshots.PORTS[251]) is Result.DONE
     kind = CONTRACT.number("COMMAND_FORWARD")
     assert path.command() == (kind, 251, 0, FORWARD.host.packed, 443, 0)
-
-
-def test_a_forward_over_an_expired_mapping() -> None:
-    expired = replace(OWN, protocol=Protocol.TCP)
-    path = Datapath(owners={("slots", 5): word(expired, "SLOT_EIM")})
-    assert control.forward(path.control(), FORWARD, OWN.port, seen=expired) is Result.DONE
-    assert path.command()[2] == word(expired, "SLOT_EIM")
-    gone = Datapath()
-    assert control.forward(gone.control(), FORWARD, OWN.port, seen=expired) is Result.CHANGED
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Commands:
     """What a datapath was told; ports in ``changed`` were taken at the last moment."""
 
     released: list[Mapping] = field(default_factory=list)
-    forwarded: list[tuple[int, Mapping | None]] = field(default_factory=list)
+    forwarded: list[int] = field(default_factory=list)
     changed: set[int] = field(default_factory=set)
     answer: Result = Result.DONE
 
@@ -45,8 +45,8 @@ class Commands:
         self.released.append(mapping)
         return self.answer
 
-    def forward(self, _: Any, __: Forward, port: int, seen: Mapping | None) -> Result:
-        self.forwarded.append((port, seen))
+    def forward(self, _: Any, __: Forward, port: int) -> Result:
+        self.forwarded.append(port)
         return Result.CHANGED if port in self.changed else self.answer
 
 
@@ -77,7 +77,7 @@ def test_any_free_port(commands: Commands) -> None:
     live = snapshots.mapping(Protocol.TCP, 2, P[0])
     udp = snapshots.mapping(Protocol.UDP, 2, P[1])
     made = forwards.add(running(live, udp), ANY)
-    assert (made, commands.forwarded) == (replace(ANY, port=P[1]), [(P[1], None)])
+    assert (made, commands.forwarded) == (replace(ANY, port=P[1]), [P[1]])
     assert remembered() == (f"tcp {P[1]} to 192.168.1.20:443",)
 
 
@@ -96,7 +96,7 @@ def test_any_takes_an_expired_port_last(commands: Commands) -> None:
     assert forwards.add(running(*expired), ANY).port == P[-1]
     full = [*expired, snapshots.mapping(Protocol.TCP, 2, P[-1])]
     assert forwards.add(running(*full), ANY).port == P[0]
-    assert commands.forwarded[-1] == (P[0], expired[0])
+    assert (commands.released, commands.forwarded[-1]) == ([expired[0]], P[0])
 
 
 def test_any_when_every_port_is_in_use(commands: Commands) -> None:
@@ -149,13 +149,14 @@ def test_an_endpoint_has_one_port(commands: Commands) -> None:
 def test_an_expired_mapping_of_the_endpoint_on_the_very_port(commands: Commands) -> None:
     expired = replace(snapshots.mapping(Protocol.TCP, 20, P[5], idle=301), host_port=443)
     forwards.add(running(expired), replace(ANY, port=P[5]))
-    assert (commands.released, commands.forwarded) == ([expired], [(P[5], None)])
+    assert commands.released[0] == expired
+    assert commands.forwarded == [P[5]]
 
 
 def test_expired_flows_make_room(commands: Commands) -> None:
     flows = [replace(snapshots.flow(2, P[0], number), idle=301) for number in range(3)]
     forwards.add(running(*flows), replace(ANY, port=P[0]))
-    assert (commands.released, commands.forwarded) == (flows, [(P[0], None)])
+    assert (commands.released, commands.forwarded) == (flows, [P[0]])
 
 
 def test_a_port_taken_at_the_same_moment(commands: Commands) -> None:
@@ -163,6 +164,18 @@ def test_a_port_taken_at_the_same_moment(commands: Commands) -> None:
     with pytest.raises(StateError, match="same moment"):
         forwards.add(running(), replace(ANY, port=P[0]))
     assert remembered() == ()
+
+
+def test_a_well_known_port_of_an_unshared_address(commands: Commands) -> None:
+    """It is in the set, but NAPT44 hands out none below 1024."""
+    now = running()
+    whole = replace(
+        now.config.domain,
+        rules=(replace(now.config.domain.bmr, ipv4=IPv4Network("192.0.2.0/24"), ea_length=8),),
+    )
+    commands.changed = {443}
+    with pytest.raises(StateError, match="443 is reserved"):
+        forwards.add(replace(now, config=replace(now.config, domain=whole)), replace(ANY, port=443))
 
 
 def test_a_full_index(commands: Commands) -> None:
