@@ -19,7 +19,8 @@ DIRECTORY = Path("/run/mapxdp")
 class Record:
     """One running instance. What was there before ``up`` is not in ``added_…``.
 
-    ``tun`` and ``process`` are those of the software datapath.
+    ``tun`` and ``process`` are those of the software datapath. ``forwards`` are the port
+    forwards that were added at run time, as ``str(Forward)`` writes them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Record:
     former_sysctls: dict[str, str] = field(default_factory=dict)
     tun: str | None = None
     process: int | None = None
+    forwards: tuple[str, ...] = ()
 
     @property
     def datapath(self) -> str:
@@ -56,10 +58,11 @@ def load(name: str) -> Record | None:
     """The record of an instance; None where it does not run."""
     path = _path(name)
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        given = json.loads(path.read_text(encoding="utf-8"))
+        return Record(**{**given, "forwards": tuple(given.get("forwards", ()))})
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise StateError(
             f"{path} cannot be understood: {error}",
             f"remove it, and 'mapxdp down {name}' will take the pinned datapath away",

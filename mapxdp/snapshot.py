@@ -4,22 +4,76 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from mapxdp import config as configuration
 from mapxdp import record
 from mapxdp.config import Config
-from mapxdp.datapath import instance, state
+from mapxdp.datapath import instance, observe
 from mapxdp.datapath.maps import MapSet
 from mapxdp.errors import StateError
 from mapxdp.model.timeouts import Protocol
-from mapxdp.observed import Count, Counters, Mapping
+from mapxdp.observed import (
+    Count,
+    Counters,
+    HostUse,
+    Mapping,
+    MappingKind,
+    PoolState,
+    host_bucket,
+    hosts_of,
+    pool_of,
+)
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.record import Record
 from mapxdp.software import daemon
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Ports of one protocol whose mapping is alive, by whose they are."""
+
+    own: int = 0
+    shared: int = 0
+    forwards: int = 0
+
+    @property
+    def used(self) -> int:
+        """All of them together."""
+        return self.own + self.shared + self.forwards
+
+
+@dataclass(frozen=True, slots=True)
+class HostUsage:
+    """What the LAN hosts of one bucket use alive, all protocols together.
+
+    ``others`` is the number of hosts that share the bucket with the one that is named.
+    """
+
+    name: str
+    others: int
+    own: int
+    flows: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class RangeUsage:
+    """Ports of one range of the set whose mapping is alive."""
+
+    first: int
+    last: int
+    used: int
+
+    @property
+    def size(self) -> int:
+        """Ports in the range."""
+        return self.last - self.first + 1
 
 
 @dataclass(frozen=True)
@@ -32,24 +86,69 @@ class Snapshot:
     uptime: float
     counters: Counters
     mappings: tuple[Mapping, ...]
+    pool: PoolState
+    hosts: tuple[HostUse, ...]
 
     @property
     def usable_ports(self) -> int:
         """How many ports of the set can be handed out, for each protocol."""
-        reserved = self.config.domain.reserved_ports
-        return sum(port not in reserved for port in self.config.domain.port_set)
+        domain = self.config.domain
+        reserved = self.config.policy.reserved_ports | frozenset(domain.reserved_ports)
+        return sum(port not in reserved for port in domain.port_set)
 
     @property
-    def ports_in_use(self) -> dict[Protocol, int]:
-        """Ports whose mapping is alive."""
-        used = Counter(mapping.protocol for mapping in self.mappings if mapping.is_live)
-        return {protocol: used[protocol] for protocol in Protocol}
+    def usage(self) -> dict[Protocol, Usage]:
+        """Ports whose mapping is alive; a shared port counts once, whatever flows it has."""
+        ports = {
+            (mapping.protocol, mapping.kind, mapping.port)
+            for mapping in self.mappings
+            if mapping.is_live
+        }
+        count = Counter((protocol, kind) for protocol, kind, _ in ports)
+        return {
+            protocol: Usage(
+                own=count[protocol, MappingKind.OWN],
+                shared=count[protocol, MappingKind.FLOW],
+                forwards=count[protocol, MappingKind.FORWARD],
+            )
+            for protocol in Protocol
+        }
 
     @property
-    def ports_by_host(self) -> list[tuple[str, int]]:
-        """LAN hosts with the ports they use, the busiest first."""
-        used = Counter(str(mapping.host) for mapping in self.mappings if mapping.is_live)
-        return used.most_common()
+    def flows(self) -> int:
+        """Flows on shared ports that are alive."""
+        return sum(m.kind is MappingKind.FLOW and m.is_live for m in self.mappings)
+
+    @property
+    def host_usage(self) -> list[HostUsage]:
+        """LAN hosts with what they use, the busiest first."""
+        own: dict[int, Counter[IPv4Address]] = defaultdict(Counter)
+        flows: Counter[int] = Counter()
+        for mapping in self.mappings:
+            if mapping.is_live and mapping.kind is not MappingKind.FORWARD:
+                bucket = host_bucket(mapping.host)
+                own[bucket][mapping.host] += mapping.kind is MappingKind.OWN
+                flows[bucket] += mapping.kind is MappingKind.FLOW
+        refused = {host.bucket: host.refused for host in self.hosts if host.refused}
+        found = [
+            HostUsage(
+                name=_host_name(bucket, own[bucket]),
+                others=max(0, len(own[bucket]) - 1),
+                own=own[bucket].total(),
+                flows=flows[bucket],
+                refused=refused.get(bucket, 0),
+            )
+            for bucket in dict.fromkeys((*own, *refused))
+        ]
+        return sorted(found, key=lambda host: (-host.own - host.flows, -host.refused))
+
+    def range_usage(self, protocol: Protocol) -> list[RangeUsage]:
+        """Every range of the set with its ports whose mapping is alive."""
+        ranges = self.config.domain.port_set.ranges()
+        firsts = [port_range.first for port_range in ranges]
+        ports = {m.port for m in self.mappings if m.protocol is protocol and m.is_live}
+        used = Counter(bisect_right(firsts, port) - 1 for port in ports)
+        return [RangeUsage(*port_range, used[number]) for number, port_range in enumerate(ranges)]
 
     @property
     def drops(self) -> dict[Reason, Count]:
@@ -63,6 +162,13 @@ class Snapshot:
                         before.packets + count.packets, before.bytes + count.bytes
                     )
         return dict(sorted(total.items(), key=lambda item: -item[1].packets))
+
+
+def _host_name(bucket: int, hosts: Counter[IPv4Address]) -> str:
+    """The busiest host of a bucket; what is known of its address where no mapping names it."""
+    if hosts:
+        return str(hosts.most_common(1)[0][0])
+    return f"*.{bucket >> 8}.{bucket & 0xFF}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +230,10 @@ def _of_maps(running: Record, config: Config, maps: MapSet) -> Snapshot:
         record=running,
         config=config,
         uptime=(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - created) / 1e9,
-        counters=state.read_counters(maps),
-        mappings=tuple(state.read_mappings(maps)),
+        counters=observe.read_counters(maps),
+        mappings=tuple(observe.read_mappings(maps)),
+        pool=observe.read_pool(maps),
+        hosts=observe.read_hosts(maps),
     )
 
 
@@ -138,6 +246,8 @@ def _of_process(running: Record, config: Config) -> Snapshot:
         uptime=time.time() - written.started,
         counters=written.counters,
         mappings=written.mappings,
+        pool=pool_of(written.mappings),
+        hosts=hosts_of(written.mappings),
     )
 
 

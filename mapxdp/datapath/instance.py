@@ -124,7 +124,17 @@ def _open_former(closing: ExitStack, path: Path) -> int | None:
 
 @contextmanager
 def opened(name: str, domain: Domain) -> Iterator[MapSet]:
-    """The pinned maps of the running instance of ``domain``, for reading."""
+    """The pinned maps of the running instance of ``domain``, for reading.
+
+    StateError if another version pinned them, or none are pinned.
+    """
+    directory = bpffs.instance_directory(name)
     with MapSet(tables.contract_for(domain.port_set)) as maps:
-        maps.open_pinned((*STATE_MAPS, "config"), bpffs.instance_directory(name))
+        try:
+            maps.open_pinned((*STATE_MAPS, "config"), directory)
+        except FileNotFoundError as error:
+            raise StateError(
+                f"{name} runs with the maps of another version, or none: {error}",
+                "mapxdp up -c FILE; if that refuses, mapxdp down first",
+            ) from error
         yield maps

@@ -182,6 +182,11 @@ def _library() -> Any:
     return library
 
 
+def library() -> Any:
+    """The library itself, for what is not the system call: ring buffers."""
+    return _library()
+
+
 def _checked(result: int, what: str) -> int:
     """``result`` again; OSError if it says that ``what`` failed."""
     if result < 0:

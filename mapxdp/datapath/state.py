@@ -1,29 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Reading and writing what the datapath keeps: configuration, counters, port mappings."""
+"""What the control plane writes: new state maps, and configurations."""
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import secrets
-import struct
-import sys
 import time
-from collections.abc import Iterator
-from ipaddress import IPv4Address
 from typing import Any
 
-from mapxdp.datapath import libbpf, tables
-from mapxdp.datapath.clock import TickClock
+from mapxdp.datapath import tables
 from mapxdp.datapath.maps import STATE_MAPS, MapSet
-from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings
+from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.model.domain import Domain
-from mapxdp.model.port_set import PortParameters, PortSet
-from mapxdp.model.timeouts import Protocol
-from mapxdp.observed import Count, Counters, Mapping
-from mapxdp.reasons import Reason
-
-_OWNER_STATE_SHIFT = 48
 
 
 def initialise(maps: MapSet, settings: DatapathSettings) -> None:
@@ -72,83 +60,9 @@ def write_config(maps: MapSet, settings: DatapathSettings) -> None:
         maps.set_value("config", layout.pack(active=active, half=b"".join(halves)))
 
 
-def read_counters(maps: MapSet) -> Counters:
-    """The counters of all CPUs together."""
-    values = libbpf.lookup_all(maps.fds["counters"], maps.spec("counters"))
-
-    def direction(name: str) -> dict[Reason, Count]:
-        first = maps.contract.number(name) * maps.contract.number("REASONS_MAX")
-        counts = ((reason, _sum_over_cpus(values[first + reason.number])) for reason in Reason)
-        return {reason: count for reason, count in counts if count.packets}
-
-    return Counters(upstream=direction("DIRECTION_46"), downstream=direction("DIRECTION_64"))
-
-
-def _sum_over_cpus(value: bytes) -> Count:
-    packets, octets = map(sum, zip(*struct.iter_unpack("=QQ", value), strict=True))
-    return Count(packets, octets)
-
-
 def read_active_config(maps: MapSet) -> dict[str, Any]:
     """The fields of the ``struct config`` in force."""
     layout, size = maps.contract["config_buffer"], maps.contract["config"].size
     buffer = layout.unpack(maps.value("config"))
     first = (buffer["active"] & 1) * size
     return maps.contract["config"].unpack(buffer["half"][first : first + size])
-
-
-def read_mappings(maps: MapSet) -> list[Mapping]:
-    """The ports in use, expired ones that nobody took over yet included."""
-    contract = maps.contract
-    config = read_active_config(maps)
-    now = TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"])
-    port_set = PortSet(PortParameters(config["psid_offset"], config["psid_length"]), config["psid"])
-    slots = contract.number("SLOTS")
-    layout = contract["mapping"]
-    mapped = contract.number("SLOT_EIM")
-    found = []
-    with mmap.mmap(maps.fds["slots"], 3 * slots * layout.size, prot=mmap.PROT_READ) as memory:
-        for protocol, name in PROTOCOL_INDEX.items():
-            index = contract.number(name)
-            for position in _taken_positions(maps, index):
-                start = (index * slots + position) * layout.size
-                slot = layout.unpack(memory[start : start + layout.size])
-                if slot["owner"] >> _OWNER_STATE_SHIFT == mapped:
-                    timeout = config["timeout"][
-                        slot["timeout_class"] * contract.number("FLAG_COMBINATIONS") + slot["flags"]
-                    ]
-                    found.append(_mapping(protocol, port_set.port_at(position), slot, now, timeout))
-    return found
-
-
-def _taken_positions(maps: MapSet, index: int) -> Iterator[int]:
-    """Positions whose bit is set in the bitmap, reserved ones included."""
-    words_each = maps.contract.number("SLOTS") // maps.contract.number("WORD_BITS")
-    taken = maps.contract["pool"].unpack(maps.value("pool"))["taken"]
-    for number in range(words_each):
-        word = taken[index * words_each + number]
-        while word:
-            lowest = word & -word
-            yield number * 64 + lowest.bit_length() - 1
-            word ^= lowest
-
-
-def _mapping(
-    protocol: Protocol, port: int, slot: dict[str, int], now: int, timeout: int
-) -> Mapping:
-    last = max(slot["tick_46"], slot["tick_64"])
-    return Mapping(
-        protocol=protocol,
-        host=_ipv4_in_word(slot["owner"]),
-        host_port=slot["owner"] >> 32 & 0xFFFF,
-        port=port,
-        peer=_ipv4_in_word(slot["peer"]),
-        peer_port=slot["peer"] >> 32 & 0xFFFF,
-        idle=max(0, now - last),
-        timeout=timeout,
-    )
-
-
-def _ipv4_in_word(word: int) -> IPv4Address:
-    """The address whose four bytes lie, in network order, in the word's lower half."""
-    return IPv4Address((word & 0xFFFFFFFF).to_bytes(4, sys.byteorder))

@@ -132,6 +132,14 @@ class PortSet:
             | low
         )
 
+    def index_of(self, port: int) -> int:
+        """The inverse of ``port_at``; ValueError for a port outside the set."""
+        if port not in self:
+            raise ValueError(f"port {port} is not in the set")
+        p = self.parameters
+        block = (port >> (PORT_BITS - p.psid_offset)) - p.first_block
+        return block << p.contiguous_bits | port & ((1 << p.contiguous_bits) - 1)
+
 
 def _require_range(field: str, value: int, maximum: int, rule: str) -> None:
     if not 0 <= value <= maximum:

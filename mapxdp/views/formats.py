@@ -28,6 +28,32 @@ def duration(seconds: float) -> str:
     return f"{days}d {clock}" if days else clock
 
 
+def short_duration(seconds: int) -> str:
+    """``7440`` → ``2h04m``: two units, for columns."""
+    minutes, second = divmod(max(0, seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d{hour:02}h"
+    if hours:
+        return f"{hours}h{minute:02}m"
+    return f"{minutes}m{second:02}s" if minutes else f"{second}s"
+
+
+def levels(parts: Sequence[float], width: int) -> str:
+    """Parts of a whole as bars, as many as there is room: where it is short, neighbours share
+    one. A little is never nothing.
+    """
+    each = max(1, -(-len(parts) // max(1, width)))
+    groups = [parts[start : start + each] for start in range(0, len(parts), each)]
+    return "".join(_level(sum(group) / len(group)) for group in groups)
+
+
+def _level(part: float) -> str:
+    last = len(_BLOCKS) - 1
+    return "·" if part <= 0 else _BLOCKS[round(min(1.0, part) * last)]
+
+
 def history_line(values: Sequence[float], width: int) -> str:
     """The last ``width`` values as a line of bars, the highest of them full."""
     shown = list(values)[-width:]

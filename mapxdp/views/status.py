@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,11 +11,20 @@ from rich.table import Table
 from rich.text import Text
 
 from mapxdp.health import Health
-from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Count
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.snapshot import Snapshot
 from mapxdp.views.formats import duration, quantity
+from mapxdp.views.usage import (
+    flows_line,
+    flows_to_json,
+    host_name,
+    hosts_to_json,
+    ports_to_json,
+    range_line,
+)
+
+_RANGES_WIDTH = 60
 
 _HEADINGS = {
     ReasonClass.TRANSLATED: "crossed",
@@ -30,35 +40,60 @@ def render(snapshot: Snapshot, health: list[Health]) -> RenderableType:
 
 
 def _facts(snapshot: Snapshot) -> Table:
-    domain, running = snapshot.config.domain, snapshot.record
     table = Table.grid(padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
-    where = f"{running.wan}, network namespace {running.netns}" if running.netns else running.wan
-    table.add_row("instance", f"{running.name} ({domain.mode}) on {where}")
-    if snapshot.config.lan:
-        table.add_row("LAN", ", ".join(snapshot.config.lan))
-    table.add_row("configuration", running.config_path)
-    table.add_row("datapath", f"{running.datapath}, up {duration(snapshot.uptime)}")
-    psid = "" if domain.psid is None else f", PSID {domain.psid}"
-    table.add_row("IPv4", f"{domain.ipv4_address or domain.ipv4}{psid}")
-    table.add_row("MAP address", str(domain.map_address))
-    table.add_row("far end", f"DMR {domain.dmr}" if domain.dmr else f"BR {domain.br}")
-    table.add_row("MTU", f"IPv4 {running.ipv4_mtu}, WAN {running.wan_mtu}")
-    used = ", ".join(
-        f"{protocol.name} {count}" for protocol, count in snapshot.ports_in_use.items()
-    )
-    table.add_row("ports in use", f"{used} of {snapshot.usable_ports} each")
+    for name, value in (*_setup(snapshot), *_usage(snapshot)):
+        table.add_row(name, Text(value))
     return table
+
+
+def _setup(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    domain, running = snapshot.config.domain, snapshot.record
+    where = f"{running.wan}, network namespace {running.netns}" if running.netns else running.wan
+    psid = "" if domain.psid is None else f", PSID {domain.psid}"
+    yield "instance", f"{running.name} ({domain.mode}) on {where}"
+    if snapshot.config.lan:
+        yield "LAN", ", ".join(snapshot.config.lan)
+    yield "configuration", running.config_path
+    yield "datapath", f"{running.datapath}, up {duration(snapshot.uptime)}"
+    yield "IPv4", f"{domain.ipv4_address or domain.ipv4}{psid}"
+    yield "MAP address", str(domain.map_address)
+    yield "far end", f"DMR {domain.dmr}" if domain.dmr else f"BR {domain.br}"
+    yield "MTU", f"IPv4 {running.ipv4_mtu}, WAN {running.wan_mtu}"
+
+
+def _usage(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Who uses the port set; protocols without a port in use are short."""
+    usable = snapshot.usable_ports
+    for protocol, usage in snapshot.usage.items():
+        most = snapshot.pool.ports[protocol].high_water
+        whose = f": own {usage.own}, shared {usage.shared}, forward {usage.forwards}"
+        yield (
+            f"{protocol.name} ports",
+            f"{usage.used} of {usable}{whose if usage.used else ''}"
+            f"{f', most {most}' if most else ''}",
+        )
+        if usage.used:
+            yield "  by range", range_line(snapshot, protocol, _RANGES_WIDTH)
+    yield "flows", flows_line(snapshot)
+    hosts = snapshot.host_usage
+    if hosts:
+        first, refused = hosts[0], sum(host.refused for host in hosts)
+        yield (
+            "LAN hosts",
+            f"{len(hosts)}, the busiest {host_name(first)} (own {first.own}, flows {first.flows})"
+            f"{f', refused {quantity(refused)} packets' if refused else ''}",
+        )
 
 
 def _health(health: list[Health]) -> Table:
     table = Table.grid(padding=(0, 1))
     for entry in health:
         if entry.problem is None:
-            table.add_row(Text("✓", style="green"), entry.what)
+            table.add_row(Text("✓", style="green"), Text(entry.what))
         else:
-            table.add_row(Text("✗", style="red"), f"{entry.what}: {entry.problem}")
+            table.add_row(Text("✗", style="red"), Text(f"{entry.what}: {entry.problem}"))
     return table
 
 
@@ -113,13 +148,9 @@ def to_json(snapshot: Snapshot, health: list[Health]) -> dict[str, Any]:
         "gateway": running.gateway,
         "wan_mtu": running.wan_mtu,
         "ipv4_mtu": running.ipv4_mtu,
-        "ports": {
-            protocol.name.lower(): {
-                "used": snapshot.ports_in_use[protocol],
-                "usable": snapshot.usable_ports,
-            }
-            for protocol in Protocol
-        },
+        "ports": ports_to_json(snapshot),
+        "flows": flows_to_json(snapshot),
+        "hosts": hosts_to_json(snapshot),
         "counters": {
             "upstream": counts(snapshot.counters.upstream),
             "downstream": counts(snapshot.counters.downstream),

@@ -8,7 +8,7 @@ import pytest
 from harness import packets
 from harness.ce import LoadedCes
 from harness.packets import HOST, SERVER
-from mapxdp.datapath import state
+from mapxdp.datapath import observe
 from mapxdp.reasons import Reason
 
 
@@ -19,18 +19,18 @@ def tcp(payload: int) -> bytes:
 
 def test_pieces_are_counted(loaded_ces: LoadedCes) -> None:
     ce = loaded_ces.example("map-t")
-    before = state.read_counters(ce.maps).upstream.get(Reason.TRANSLATED)
+    before = observe.read_counters(ce.maps).upstream.get(Reason.TRANSLATED)
     assert ce.from_lan(tcp(3000), gso_size=1000, gso_segs=3).reason is Reason.TRANSLATED
-    after = state.read_counters(ce.maps).upstream[Reason.TRANSLATED]
+    after = observe.read_counters(ce.maps).upstream[Reason.TRANSLATED]
     assert after.packets - (before.packets if before else 0) == 3
     assert after.bytes - (before.bytes if before else 0) == 3040
 
 
 def test_pieces_are_computed_where_the_kernel_does_not_say(loaded_ces: LoadedCes) -> None:
     ce = loaded_ces.example("map-t")
-    before = state.read_counters(ce.maps).upstream.get(Reason.TRANSLATED)
+    before = observe.read_counters(ce.maps).upstream.get(Reason.TRANSLATED)
     assert ce.from_lan(tcp(3001), gso_size=1000).reason is Reason.TRANSLATED
-    after = state.read_counters(ce.maps).upstream[Reason.TRANSLATED]
+    after = observe.read_counters(ce.maps).upstream[Reason.TRANSLATED]
     assert after.packets - (before.packets if before else 0) == 4
 
 

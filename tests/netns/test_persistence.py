@@ -15,7 +15,7 @@ import pytest
 
 from harness.lab import running_lab, udp_stream
 from mapxdp import ce, netns, record
-from mapxdp.datapath import bpffs, instance, state
+from mapxdp.datapath import bpffs, instance, observe, state
 from mapxdp.errors import ConfigError, StateError
 from mapxdp.lab import clients
 from mapxdp.lab.checks import Running
@@ -46,7 +46,7 @@ def mappings(lab: Running) -> dict[tuple[object, ...], int]:
         return mapping.protocol, mapping.host, mapping.host_port
 
     with instance.opened(lab.lab.instance, lab.lab.domain) as maps:
-        return {endpoint(mapping): mapping.port for mapping in state.read_mappings(maps)}
+        return {endpoint(mapping): mapping.port for mapping in observe.read_mappings(maps)}
 
 
 def test_upgrade_in_place_loses_nothing(lab: Running, tmp_path: Path) -> None:

@@ -226,11 +226,15 @@ def test_all_views_of_a_port_set_agree(ports: PortSet) -> None:
     assert listed == [port for port in range(1 << 16) if port in ports]
     assert listed == [ports.port_at(index) for index in range(len(ports))]
     assert listed == [port for first, last in ports.ranges() for port in range(first, last + 1)]
+    assert [*range(len(listed))] == [ports.index_of(port) for port in listed]
     for outside in (-1, 1 << 16, "80", None, 80.5):
         assert outside not in ports
     for index in (-1, len(ports)):
         with pytest.raises(IndexError):
             ports.port_at(index)
+    for port in (-1, *set(range(0, 1 << 16, 4096)).difference(listed), 1 << 16):
+        with pytest.raises(ValueError, match="not in the set"):
+            ports.index_of(port)
 
 
 def test_every_port_is_every_port() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapxdp.views.formats import bar, duration, history_line, quantity
+from mapxdp.views.formats import bar, duration, history_line, levels, quantity, short_duration
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,26 @@ def test_bar() -> None:
     assert bar(0.001, 4) == ("█", "░░░")
     assert bar(0.5, 4) == ("██", "░░")
     assert bar(7, 4) == ("████", "")
+
+
+def test_short_duration() -> None:
+    assert [short_duration(seconds) for seconds in (-5, 0, 59, 60, 3599)] == [
+        "0s",
+        "0s",
+        "59s",
+        "1m00s",
+        "59m59s",
+    ]
+    assert [short_duration(seconds) for seconds in (3600, 7440, 86400, 604800)] == [
+        "1h00m",
+        "2h04m",
+        "1d00h",
+        "7d00h",
+    ]
+
+
+def test_levels() -> None:
+    assert levels([], 5) == ""
+    assert levels([0, 0.001, 0.5, 1, 7], 5) == "·▁▅██"
+    assert levels([0, 1, 0, 0, 1, 1, 1], 4) == "▅·██"
+    assert levels([1], 0) == "█"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -10,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from harness import snapshots
+from mapxdp.model.timeouts import Protocol
+from mapxdp.observed import hosts_of, pool_of
 from mapxdp.snapshot import rates
 from mapxdp.views.top import HISTORY, Top, to_json
 
@@ -38,16 +41,58 @@ def test_whole_frame() -> None:
         "LAN → WAN     1 kpacket/s    800 kbit/s  ███████",
         "WAN → LAN     2 kpacket/s     20 Mbit/s  ███████",
         "─" * 80,
-        "TCP ports     ████████████████████████████████░░░░░░░░  200 of 252",
-        "UDP ports     █████░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░   30 of 252",
-        "ICMP ports    █░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░░    1 of 252",
-        "new mappings  5/s",
+        "                                  in use  own  shared  forward  most",
+        "TCP ports   █████████████░░░  201 of 252  150      50        1   240",
+        "UDP ports   ██░░░░░░░░░░░░░░   30 of 252   30       0        0   240",
+        "ICMP ports  █░░░░░░░░░░░░░░░    1 of 252    1       0        0   240",
+        "new mappings  5/s   flows on shared ports  120 of 16384, most 2400",
         "─" * 80,
-        "dropped so far                                        LAN hosts by ports",
-        "no mapping: nothing on the LAN uses this port 1.23 k  192.168.1.2            200",
-        "every port of the set is in use                   12  192.168.1.3             31",
+        "dropped so far                                        LAN hosts        own flows",
+        "no mapping: nothing on the LAN uses this port 1.23 k  192.168.1.3       31   120",
+        "every port of the set is in use                   12  192.168.1.2      150     0",
         "q quits",
     ]
+
+
+def test_refused_hosts_are_shown_once_there_are_any() -> None:
+    """One that uses nothing is known by the end of its address only."""
+    lines = frame(Top(snapshots.busy(0, refusals=True)))
+    assert lines[12].endswith("LAN hosts        own flows refused")
+    assert lines[15].endswith("*.1.9              0     0      77")
+
+
+def test_a_tall_terminal_shows_the_ranges() -> None:
+    lines = frame(busy(), height=34)
+    assert [line for line in lines if " ranges" in line] == [
+        "TCP ranges  " + "█" * 50 + "▃" + "·" * 12,
+        "UDP ranges  " + "█" * 7 + "▅" + "·" * 55,
+        "ICMP ranges " + "▃" + "·" * 62,
+    ]
+
+
+def test_ranges_share_a_bar_where_they_are_many() -> None:
+    lines = frame(busy(), width=40, height=34)
+    assert next(line for line in lines if "TCP ranges" in line).endswith("█" * 16 + "▆" + "·" * 4)
+
+
+def test_unknown_limits_are_left_out() -> None:
+    """The software datapath keeps no high-water mark and has no table of flows."""
+    mappings = snapshots.busy().mappings
+    bare = dataclasses.replace(snapshots.busy(), pool=pool_of(mappings), hosts=hosts_of(mappings))
+    lines = frame(Top(bare))
+    assert "TCP ports   █████████████░░░  201 of 252  150      50        1" in lines
+    assert "new mappings  0/s   flows on shared ports  120" in lines
+    assert to_json(Top(bare))["flows"]["capacity"] is None
+
+
+def test_hosts_the_datapath_does_not_tell_apart() -> None:
+    """They share a limit, so they share a line: named for the busiest."""
+    ours = snapshots.mapping(Protocol.UDP, 5, snapshots.PORTS[0])
+    others = [
+        dataclasses.replace(ours, host=ours.host + 4096, port=port) for port in snapshots.PORTS[1:4]
+    ]
+    lines = frame(Top(snapshots.snapshot(mappings=(ours, *others))))
+    assert any("192.168.17.5 +1    4     0" in line for line in lines)
 
 
 def test_expired_mappings_are_not_in_use() -> None:
@@ -74,8 +119,8 @@ def test_frames_fit(width: int, height: int) -> None:
 
 
 def test_drops_fill_the_room_there_is() -> None:
-    assert len(frame(busy(), height=14)) == 14
-    assert len(frame(busy(), height=40)) == 15
+    assert len(frame(busy(), height=15)) == 15
+    assert len(frame(busy(), height=29)) == 16
 
 
 def test_history_keeps_a_minute() -> None:
@@ -100,11 +145,23 @@ def test_rates_of_no_time_and_of_counters_that_began_anew() -> None:
 
 def test_json() -> None:
     data = json.loads(json.dumps(to_json(busy())))
-    assert data["ports"]["tcp"] == {"used": 200, "usable": 252}
+    ranges = data["ports"]["tcp"].pop("ranges")
+    assert ranges[0] == [1232, 1235, 4]
+    assert sum(used for _, _, used in ranges) == 201
+    assert data["ports"]["tcp"] == {
+        "used": 201,
+        "usable": 252,
+        "own": 150,
+        "shared": 50,
+        "forwards": 1,
+        "taken": 0,
+        "high_water": 240,
+    }
+    assert data["flows"] == {"used": 120, "taken": 0, "capacity": 16384, "high_water": 2400}
     assert data["downstream"] == {"packets_per_second": 2000.0, "bits_per_second": 20000000}
     assert data["drops"] == {"NO_MAPPING": 1234, "PORTS_EXHAUSTED": 12}
     assert data["hosts"] == [
-        {"host": "192.168.1.2", "ports": 200},
-        {"host": "192.168.1.3", "ports": 31},
+        {"host": "192.168.1.3", "others": 0, "ports": 31, "flows": 120, "refused": 0},
+        {"host": "192.168.1.2", "others": 0, "ports": 150, "flows": 0, "refused": 0},
     ]
     assert (data["name"], data["mode"], data["psid"]) == ("home", "map-t", 52)
