@@ -18,7 +18,8 @@ from mapxdp.datapath import tables
 
 ROOT = Path(__file__).parents[2]
 BPF = ROOT / "bpf"
-C_FILES = sorted([*BPF.rglob("*.[ch]"), *(ROOT / "tests").rglob("*.[ch]")])
+TOOLS = ROOT / "tools"
+C_FILES = sorted([*BPF.rglob("*.[ch]"), *(ROOT / "tests").rglob("*.[ch]"), *TOOLS.rglob("*.[ch]")])
 
 
 def run(*command: str | Path) -> None:
@@ -187,7 +188,7 @@ def test_only_hooks_know_their_hook() -> None:
 
 
 def test_every_file_names_its_licence() -> None:
-    for path in [*C_FILES, *(ROOT / "mapxdp").rglob("*.py")]:
+    for path in [*C_FILES, *(ROOT / "mapxdp").rglob("*.py"), *TOOLS.rglob("*.py")]:
         head = path.read_text(encoding="utf-8").splitlines()[:2]
         assert any("SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause" in x for x in head), path
 
