@@ -31,7 +31,7 @@ class Effort:
     @classmethod
     def full(cls) -> Effort:
         """For numbers to keep."""
-        return cls(100, 8192, (1, 1024, 16384), 60, 25, 100_000, thorough=True)
+        return cls(60, 8192, (1, 1024, 16384), 60, 25, 100_000, thorough=True)
 
     @classmethod
     def quick(cls) -> Effort:

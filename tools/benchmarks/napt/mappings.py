@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from benchmarks import edges, topology
 from benchmarks.edges import Edge
 from benchmarks.frames import Generator, Sink, Traffic
-from benchmarks.measure import Effort, Spread, cpus, minus, ratio, spread
+from benchmarks.measure import Effort, cpus, minus, ratio, spread
 from benchmarks.report import Cell, Report
 from benchmarks.topology import Router
 from mapxdp.datapath.tables import Napt44Kind
@@ -44,12 +44,13 @@ _RATIO_COLUMNS = ("variant", "whole packet", "NAPT44 alone", "beginning alone")
 
 @dataclass
 class Variant:
-    """One way through a router."""
+    """One way through a router. ``base``: the same way without NAPT44, of mapxdp's."""
 
     name: str
     router: Router
     traffic: Traffic
     reset: Callable[[], None] = lambda: None
+    base: Variant | None = None
     prepare: Callable[[], None] = lambda: None
     new: list[float] = field(default_factory=list)
     again: list[float] = field(default_factory=list)
@@ -80,7 +81,8 @@ def run(effort: Effort, generator: Generator, sink: Sink, report: Report) -> Non
             for mode, ce in ces.items():
                 variants += _edge_variants(mode, ce, traffic)
             if small is not None:
-                variants += _more_variants(ces[Mode.MAP_T], small, traffic)
+                bare = variants[2]
+                variants += _more_variants(ces[Mode.MAP_T], small, traffic, bare)
             for _ in range(effort.rounds):
                 for variant in variants:
                     variant.reset()
@@ -102,21 +104,22 @@ def _edge_variants(mode: Mode, ce: Edge, traffic: Traffic) -> list[Variant]:
     public = edges.already_public(ce, traffic)
     bare = Variant(f"mapxdp {mode} {_WITHOUT}", ce.router, public)
     bare.prepare = lambda: ce.configure(Napt44Kind.NONE)
-    whole = Variant(f"mapxdp {mode}", ce.router, traffic, ce.forget)
+    whole = Variant(f"mapxdp {mode}", ce.router, traffic, ce.forget, bare)
     whole.prepare = lambda: ce.configure(Napt44Kind.BPF)
     return [bare, whole]
 
 
-def _more_variants(ce: Edge, small: Edge, traffic: Traffic) -> list[Variant]:
+def _more_variants(ce: Edge, small: Edge, traffic: Traffic, bare: Variant) -> list[Variant]:
     """To see what a part of it costs: other endpoints of the same CE, or another CE."""
     if traffic.is_tcp:
         name = f"mapxdp map-t, {small.ports} ports"
-        return [Variant(name, small.router, traffic, small.forget)]
+        return [Variant(name, small.router, traffic, small.forget, bare)]
     inside = Variant(
         "mapxdp map-t, port kept", ce.router, replace(traffic, port=edges.PORTS_INSIDE)
     )
     inside.prepare = lambda: ce.configure(Napt44Kind.BPF)
     quiet = Variant("mapxdp map-t, log off", ce.router, replace(traffic, port=edges.MORE_OUTSIDE))
+    inside.base = quiet.base = bare
     quiet.prepare = lambda: ce.configure(Napt44Kind.BPF, LogLevel.OFF)
     return [inside, quiet]
 
@@ -169,14 +172,9 @@ def _ratio_rows(variants: list[Variant], nft: Variant) -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     nft_alone = minus(nft.new, variants[0].new)
     nft_beginning = minus(nft.new, nft.again)
-    bases = {v.router: v for v in variants if v.name.endswith(_WITHOUT)}
-    for variant in variants[2:]:
-        if variant in bases.values():
-            continue
-        base = bases.get(variant.router)
-        alone: Cell = "-"
-        if base is not None:
-            alone = ratio(nft_alone, minus(variant.new, base.new))
-        beginning: Spread = ratio(nft_beginning, minus(variant.new, variant.again))
-        rows.append([variant.name, ratio(nft.new, variant.new), alone, beginning])
+    for variant in variants:
+        if variant.base is not None:
+            alone = ratio(nft_alone, minus(variant.new, variant.base.new))
+            beginning = ratio(nft_beginning, minus(variant.new, variant.again))
+            rows.append([variant.name, ratio(nft.new, variant.new), alone, beginning])
     return rows
