@@ -23,7 +23,6 @@ from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
 from mapxdp.links import Hook, open_links
 from mapxdp.model.domain import Domain, Mode
-from mapxdp.model.napt44 import LogLevel, Napt44Policy
 from mapxdp.model.rule import MappingRule
 from mapxdp.reasons import Reason
 
@@ -54,7 +53,7 @@ class PortShare:
 #: 32256 ports: those from 1024 on of which bit 9 is 0.
 HALF = PortShare(1, 6, "2001:db8:12:3400::/56")
 #: Where the ports of LAN hosts begin: in the set of HALF, or outside of it.
-PORTS_INSIDE, PORTS_OUTSIDE, MORE_OUTSIDE = 16384, 16384 + 512, 32768 + 512
+PORTS_INSIDE, PORTS_OUTSIDE = 16384, 16384 + 512
 #: RFC 7597 appendix A example 1: 252 ports in 63 ranges.
 EXAMPLE = PortShare(8, 6, "2001:db8:12:3400::/56")
 
@@ -84,10 +83,9 @@ class Edge:
             wan = links.find("wan")
             links.attach(wan, Hook.EGRESS, self.programs.upstream.fd, "bench")
 
-    def configure(self, napt44: Napt44Kind, log: LogLevel = LogLevel.MAPPINGS) -> None:
-        """Another configuration for the same maps and programs."""
-        policy = Napt44Policy(log=log)
-        state.write_config(self.maps, replace(self.settings, napt44=napt44, policy=policy))
+    def configure(self, napt44: Napt44Kind) -> None:
+        """The same maps and programs, with NAPT44 or without."""
+        state.write_config(self.maps, replace(self.settings, napt44=napt44))
 
     def forget(self) -> None:
         """No mapping is left, and no flow. Only what was used is touched, as by its end."""

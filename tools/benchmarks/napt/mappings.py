@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from benchmarks import edges, topology
 from benchmarks.edges import Edge
@@ -20,7 +20,6 @@ from benchmarks.topology import Router
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.errors import HostError
 from mapxdp.model.domain import Mode
-from mapxdp.model.napt44 import LogLevel
 from mapxdp.reasons import Reason
 
 _HIGH_PORT, _HTTPS = 50000, 443
@@ -32,7 +31,7 @@ and freed at TC egress of the WAN, behind mapxdp or masquerade: no driver and no
 ("new"), then the same again ("again"). CPU time of the one thread that does all of it and of
 ksoftirqd, less what asking for frames costs; medians of 5 blocks of {rounds} interleaved rounds:
 low / middle / high. nft has one rule (masquerade), verifies no checksums and keeps every port
-number; mapxdp draws every port at random, none of them being in the set, but for "port kept"."""
+number; mapxdp draws every port at random: no host's own is in the set."""
 _COLUMNS = ("variant", "new, ns", "again, ns", "new mappings/s of a CPU", "begins with, ns")
 _RATIOS = """\
 How many times what mapxdp takes masquerade takes, of the same rounds. "whole packet": new.
@@ -80,9 +79,9 @@ def run(effort: Effort, generator: Generator, sink: Sink, report: Report) -> Non
             variants = _kernel_variants(plain, nft, traffic)
             for mode, ce in ces.items():
                 variants += _edge_variants(mode, ce, traffic)
-            if small is not None:
-                bare = variants[2]
-                variants += _more_variants(ces[Mode.MAP_T], small, traffic, bare)
+            if small is not None and is_tcp:
+                name, bare = f"mapxdp map-t, {small.ports} ports", variants[2]
+                variants.append(Variant(name, small.router, traffic, small.forget, bare))
             for _ in range(effort.rounds):
                 for variant in variants:
                     variant.reset()
@@ -107,21 +106,6 @@ def _edge_variants(mode: Mode, ce: Edge, traffic: Traffic) -> list[Variant]:
     whole = Variant(f"mapxdp {mode}", ce.router, traffic, ce.forget, bare)
     whole.prepare = lambda: ce.configure(Napt44Kind.BPF)
     return [bare, whole]
-
-
-def _more_variants(ce: Edge, small: Edge, traffic: Traffic, bare: Variant) -> list[Variant]:
-    """To see what a part of it costs: other endpoints of the same CE, or another CE."""
-    if traffic.is_tcp:
-        name = f"mapxdp map-t, {small.ports} ports"
-        return [Variant(name, small.router, traffic, small.forget, bare)]
-    inside = Variant(
-        "mapxdp map-t, port kept", ce.router, replace(traffic, port=edges.PORTS_INSIDE)
-    )
-    inside.prepare = lambda: ce.configure(Napt44Kind.BPF)
-    quiet = Variant("mapxdp map-t, log off", ce.router, replace(traffic, port=edges.MORE_OUTSIDE))
-    inside.base = quiet.base = bare
-    quiet.prepare = lambda: ce.configure(Napt44Kind.BPF, LogLevel.OFF)
-    return [inside, quiet]
 
 
 def _confirm_all_new(ce: Edge, variants: list[Variant], effort: Effort) -> None:
