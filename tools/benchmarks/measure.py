@@ -36,7 +36,7 @@ class Effort:
     @classmethod
     def quick(cls) -> Effort:
         """Within a minute."""
-        return cls(12, 4096, (1, 1024, 16384), 8, 4, 50_000, thorough=False)
+        return cls(8, 2048, (1, 1024, 16384), 4, 3, 50_000, thorough=False)
 
     @classmethod
     def tiny(cls) -> Effort:
