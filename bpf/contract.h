@@ -219,6 +219,7 @@ struct pool {
 	__u64 flow_high_water;
 	__u64 sweep_tick;     /* tick + 1 of the last round of the sweep that was completed */
 	__u64 sweep_position; /* where it goes on */
+	__u64 sweep_round;    /* tick << 32 | flows it has yet to look at in that tick */
 	__u64 log_budget;     /* tick << 32 | events in it */
 	__u64 refusal_budget; /* tick << 32 | ICMP errors in it */
 	__u64 gate[GATES];    /* hash of (protocol, remote) << 32 | tick: no shared port is left */

@@ -19,8 +19,8 @@ from mapxdp.errors import ConfigError, InvalidValue, shown
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
-from mapxdp.model.rule import DEFAULT_PSID_OFFSET, Assignment, MappingRule
 from mapxdp.model.napt44 import Napt44Policy
+from mapxdp.model.rule import DEFAULT_PSID_OFFSET, Assignment, MappingRule
 from mapxdp.table_reader import Table, TableReader
 
 T = TypeVar("T")

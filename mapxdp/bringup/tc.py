@@ -10,7 +10,6 @@ from ipaddress import IPv6Interface
 from mapxdp import host
 from mapxdp.bringup import steps
 from mapxdp.bringup.plan import Plan, Say
-from mapxdp.config import Napt44Mode
 from mapxdp.datapath import bpffs, instance
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance

@@ -13,7 +13,6 @@ from mapxdp.contract import Contract, Struct, read_contract
 from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
-from mapxdp.model.port_set import PORT_COUNT, PortSet
 from mapxdp.model.napt44 import (
     WELL_KNOWN_PORTS,
     Filtering,
@@ -22,6 +21,7 @@ from mapxdp.model.napt44 import (
     Napt44Policy,
     shared_target,
 )
+from mapxdp.model.port_set import PORT_COUNT, PortSet
 from mapxdp.model.timeouts import (
     MappingFacts,
     Protocol,

@@ -52,7 +52,7 @@ def test_sequences_of_packets(count: int, mode: str, loaded_ces: LoadedCes) -> N
         follower = Follower(loaded_ces.get(ce_domain))
         for step in sequence:
             run(follower, step)
-        assert follower.events_agree()
+        follower.assert_that_events_agree()
 
     check()
 
