@@ -13,7 +13,7 @@ _Static_assert((int)REASON_COUNT <= (int)REASONS_MAX, "raise REASONS_MAX and mig
 
 INLINE void count(enum direction direction, enum reason reason, __u64 packets, __u64 bytes)
 {
-	__u32 index = direction * REASONS_MAX + reason;
+	__u32 index = (__u32)direction * REASONS_MAX + reason;
 	struct counter *counter = kernel_map_lookup(MAP(counters), &index);
 
 	if (counter) {

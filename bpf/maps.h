@@ -20,7 +20,7 @@
 	X(slots, ARRAY, __u32, struct slot, PROTOCOLS * SLOTS, BPF_F_MMAPABLE) \
 	X(bitmap, ARRAY, __u32, struct bitmap, 1, 0) \
 	X(eim, HASH, struct endpoint, __u64, EIM_ENTRIES, 0) \
-	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * REASONS_MAX, 0) \
+	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * (REASONS_MAX + 0), 0) \
 	X(programs, PROG_ARRAY, __u32, __u32, PROGRAMS, 0) \
 	X(instance, ARRAY, __u32, struct instance, 1, 0)
 /* clang-format on */

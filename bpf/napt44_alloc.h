@@ -54,11 +54,13 @@ INLINE struct bitmap *the_bitmap(void)
 }
 
 /* Position of the lowest bit that is set. BPF has no instruction for it, and a loop or a table
- * would cost the verifier more: count the zeros below it. */
+ * would cost the verifier more: count the zeros below it. Newer compilers recognise what is meant, and
+ * then make an instruction that BPF lacks or a table that bcc does not load. */
 INLINE __u32 lowest_bit(__u64 word)
 {
 	__u64 below = (word & -word) - 1;
 
+	OPAQUE(below);
 	below -= (below >> 1) & 0x5555555555555555ULL;
 	below = (below & 0x3333333333333333ULL) + ((below >> 2) & 0x3333333333333333ULL);
 	below = (below + (below >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
