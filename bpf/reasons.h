@@ -56,6 +56,9 @@
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,
 enum reason { MAPXDP_REASONS(MAPXDP_REASON_ENUMERATOR) REASON_COUNT };
 
+/* Functions return a reason, and "go on" is 0: `if (reason) return reason`. */
+_Static_assert(REASON_TRANSLATED == 0, "TRANSLATED is the first reason of the list");
+
 enum reason_class { CLASS_TRANSLATED, CLASS_PASS, CLASS_DROP, CLASS_EVENT };
 
 #endif
