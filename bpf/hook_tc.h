@@ -8,6 +8,7 @@
 #define MAPXDP_HOOK_TC_H
 
 #include "byteorder.h"
+#include "config.h"
 #include "counters.h"
 #include "headers.h"
 #include "parse.h"
@@ -61,6 +62,34 @@ INLINE int tc_finish(enum direction direction, enum reason reason, __u32 packets
 {
 	count(direction, reason, packets, bytes);
 	return class_of(reason) == CLASS_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* What the two downstream programs have in common: what a packet will count as. */
+struct tc_downstream {
+	const struct config *config;
+	__u32 packets;
+	__u32 bytes;
+};
+
+/* How a mode reads an IPv6 packet, turns it into IPv4 and writes it. `bytes` is the length of
+ * the former, and becomes that of the latter. */
+typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
+
+/* The whole of a downstream program; the step is inlined into it. */
+INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
+{
+	struct tc_downstream down = {
+		.config = active_config(),
+		.packets = 1,
+		.bytes = tc_network_length(skb),
+	};
+	enum reason reason = REASON_NOT_IPV6;
+
+	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+		tc_pull_headers(skb);
+		reason = step(skb, &down);
+	}
+	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
 }
 
 INLINE void tc_write(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length)

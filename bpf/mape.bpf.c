@@ -72,26 +72,22 @@ INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transp
 	return REASON_TRANSLATED;
 }
 
-PROGRAM int mape_64(struct __sk_buff *skb)
+INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)
 {
-	const struct config *config = active_config();
-	__u32 bytes = tc_network_length(skb);
 	struct encapsulated_64 packet;
 	struct decapsulation_64 out = {};
-	enum reason reason = REASON_NOT_IPV6;
-	__u32 packets = 1;
+	enum reason reason = admit_encapsulated_64(down->config, tc_data(skb), tc_end(skb),
+						   L2_LENGTH, down->bytes, &packet);
 
-	if (skb->protocol == net16(ETHERTYPE_IPV6)) {
-		tc_pull_headers(skb);
-		reason = admit_encapsulated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
-					       &packet);
-	}
-	if (!reason) {
-		packets =
-			tc_segments(skb, packet.transport.offset + packet.transport.header_length);
-		bytes = packet.inner.total_length;
-		decapsulate_64(config, tc_data(skb), tc_end(skb), &packet, &out);
-		reason = emit_64(skb, &packet.transport, &out);
-	}
-	return tc_finish(DIRECTION_64, reason, packets, bytes);
+	if (reason)
+		return reason;
+	down->packets = tc_segments(skb, headers_length(&packet.transport));
+	down->bytes = packet.inner.total_length;
+	decapsulate_64(down->config, tc_data(skb), tc_end(skb), &packet, &out);
+	return emit_64(skb, &packet.transport, &out);
+}
+
+PROGRAM int mape_64(struct __sk_buff *skb)
+{
+	return tc_downstream(skb, decapsulate_and_emit_64);
 }
