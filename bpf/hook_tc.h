@@ -92,6 +92,23 @@ INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
 	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
 }
 
+/* The last question before the point of no return: may the headers be written?
+ *
+ * A packet can share its head with others, such as what a capture on the interface keeps or
+ * what TCP may have to send again, and un-sharing needs memory. Done by the first write it
+ * could fail halfway, and a packet with its new checksum and its old port would leave. Done
+ * here it fails while the packet is whole. From then on the head is this packet's own: no
+ * write can fail for want of memory, and none of them looks at its result. What resizes the
+ * packet says for itself whether it could.
+ *
+ * Pointers into the packet end here. All that is written has been computed before. */
+INLINE enum reason tc_make_writable(struct __sk_buff *skb, const struct transport *transport)
+{
+	if (kernel_skb_pull_data(skb, headers_length(transport)))
+		return REASON_KERNEL_REFUSED;
+	return REASON_TRANSLATED;
+}
+
 INLINE void tc_write(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length)
 {
 	kernel_skb_store_bytes(skb, offset, from, length, 0);

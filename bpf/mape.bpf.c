@@ -9,13 +9,15 @@
 #include "hook_tc_46.h"
 #include "translate64.h"
 
-/* From here on there is no way back: the packet is changed. */
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
 			   const struct encapsulation_46 *out)
 {
 	/* Segments of UDP are datagrams: the size that was chosen for them stays. */
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO;
 
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
 	tc_write(skb, L2_LENGTH, &out->inner, sizeof(out->inner));
 	if (kernel_skb_adjust_room(skb, sizeof(out->outer), BPF_ADJ_ROOM_MAC, flags))
@@ -64,6 +66,9 @@ INLINE long remove_tunnel_header(struct __sk_buff *skb)
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct decapsulation_64 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
 	if (remove_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;

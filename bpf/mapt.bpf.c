@@ -9,10 +9,12 @@
 #include "hook_tc_46.h"
 #include "translate64.h"
 
-/* From here on there is no way back: the packet is changed. */
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_46 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
 		return REASON_KERNEL_REFUSED;
@@ -48,6 +50,9 @@ PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_64 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
 		return REASON_KERNEL_REFUSED;

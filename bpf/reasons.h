@@ -44,7 +44,7 @@
 	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6, but not from the BR") \
 	X(DROP, INNER_DESTINATION, "inner IPv4 destination is not this CE's") \
 	X(DROP, CONGESTION_MARK_LOST, "congestion mark on a flow without ECN") \
-	X(DROP, KERNEL_REFUSED, "the kernel refused to resize the packet") \
+	X(DROP, KERNEL_REFUSED, "the kernel refused to change the packet") \
 	X(DROP, PROGRAM_MISSING, "a program of the datapath is not loaded") \
 	X(EVENT, MAPPING_CREATED, "port mappings created") \
 	X(EVENT, MAPPING_RECLAIMED, "expired port mappings taken over") \
