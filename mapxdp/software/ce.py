@@ -78,12 +78,17 @@ class CustomerEdge:
         translate = self._translated if self._domain.mode.translates else self._encapsulated
         return _outcome(translate, packet)
 
-    def _upstream(self, packet: bytes) -> bytes:
+    def upstream_destination(self, packet: bytes) -> IPv4Address:
+        """Where an IPv4 packet goes that is this CE's to send; raises Refused for another."""
         destination = IPv4Address(ipv4_destination(packet))
         if any(destination in network for network in _NOT_ROUTED):
             raise Refused(Reason.DESTINATION_NOT_ROUTED)
         if any(destination in network for network in self._settings.on_link):
             raise Refused(Reason.DESTINATION_ON_LINK)
+        return destination
+
+    def _upstream(self, packet: bytes) -> bytes:
+        destination = self.upstream_destination(packet)
         ipv4 = read_ipv4(packet)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         if self._domain.mode.translates:
