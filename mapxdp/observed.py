@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
@@ -26,9 +27,11 @@ class Counters:
     downstream: dict[Reason, Count]
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
-    """One port in use; ``idle`` and ``timeout`` in seconds or a little more."""
+class Mapping(NamedTuple):
+    """One port in use; ``idle`` and ``timeout`` in seconds or a little more.
+
+    A tuple, since there may be tens of thousands each second.
+    """
 
     protocol: Protocol
     host: IPv4Address

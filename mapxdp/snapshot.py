@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address
 
 from mapxdp import config as configuration
 from mapxdp import record
@@ -36,19 +38,29 @@ class Snapshot:
     @property
     def usable_ports(self) -> int:
         """How many ports of the set can be handed out, for each protocol."""
-        reserved = self.config.domain.reserved_ports
-        return sum(port not in reserved for port in self.config.domain.port_set)
+        return self.config.domain.usable_ports
+
+    @cached_property
+    def _live(self) -> Counter[tuple[Protocol, IPv4Address]]:
+        """The mappings that are alive, counted once for all questions."""
+        return Counter(
+            (mapping.protocol, mapping.host) for mapping in self.mappings if mapping.is_live
+        )
 
     @property
     def ports_in_use(self) -> dict[Protocol, int]:
         """Ports whose mapping is alive."""
-        used = Counter(mapping.protocol for mapping in self.mappings if mapping.is_live)
-        return {protocol: used[protocol] for protocol in Protocol}
+        used = dict.fromkeys(Protocol, 0)
+        for (protocol, _), count in self._live.items():
+            used[protocol] += count
+        return used
 
     @property
     def ports_by_host(self) -> list[tuple[str, int]]:
         """LAN hosts with the ports they use, the busiest first."""
-        used = Counter(str(mapping.host) for mapping in self.mappings if mapping.is_live)
+        used: Counter[str] = Counter()
+        for (_, host), count in self._live.items():
+            used[str(host)] += count
         return used.most_common()
 
     @property

@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -18,7 +19,6 @@ from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings
 from mapxdp.model.domain import Domain
 from mapxdp.model.port_set import PortParameters, PortSet
-from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Count, Counters, Mapping
 from mapxdp.reasons import Reason
 
@@ -95,22 +95,34 @@ def read_mappings(maps: MapSet) -> list[Mapping]:
     contract = maps.contract
     config = read_active_config(maps)
     now = TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"])
-    port_set = PortSet(PortParameters(config["psid_offset"], config["psid_length"]), config["psid"])
-    slots = contract.number("SLOTS")
-    layout = contract["slot"]
-    mapped = contract.number("SLOT_EIM")
+    parameters = PortParameters(config["psid_offset"], config["psid_length"])
+    ports = list(PortSet(parameters, config["psid"]))
+    slots, size = contract.number("SLOTS"), contract["slot"].size
+    mapped, combinations = contract.number("SLOT_EIM"), contract.number("FLAG_COMBINATIONS")
+    # Once for each of up to 190 000 slots: what can be found out before the loop, is.
+    read = contract["slot"].reader("owner", "tick_46", "tick_64", "flags", "peer").unpack_from
     found = []
-    with mmap.mmap(maps.fds["slots"], 3 * slots * layout.size, prot=mmap.PROT_READ) as memory:
+    with mmap.mmap(maps.fds["slots"], 3 * slots * size, prot=mmap.PROT_READ) as memory:
         for protocol, name in PROTOCOL_INDEX.items():
             index = contract.number(name)
+            timeouts = config["timeout"][index * combinations :]
             for position in _taken_positions(maps, index):
-                start = (index * slots + position) * layout.size
-                slot = layout.unpack(memory[start : start + layout.size])
-                if slot["owner"] >> _OWNER_STATE_SHIFT == mapped:
-                    timeout = config["timeout"][
-                        index * contract.number("FLAG_COMBINATIONS") + slot["flags"]
-                    ]
-                    found.append(_mapping(protocol, port_set.port_at(position), slot, now, timeout))
+                owner, tick_46, tick_64, flags, peer = read(
+                    memory, (index * slots + position) * size
+                )
+                if owner >> _OWNER_STATE_SHIFT == mapped:
+                    found.append(
+                        Mapping(
+                            protocol=protocol,
+                            host=_ipv4(owner & 0xFFFFFFFF),
+                            host_port=owner >> 32 & 0xFFFF,
+                            port=ports[position],
+                            peer=_ipv4(peer & 0xFFFFFFFF),
+                            peer_port=peer >> 32 & 0xFFFF,
+                            idle=max(0, now - max(tick_46, tick_64)),
+                            timeout=timeouts[flags],
+                        )
+                    )
     return found
 
 
@@ -126,22 +138,7 @@ def _taken_positions(maps: MapSet, index: int) -> Iterator[int]:
             word ^= lowest
 
 
-def _mapping(
-    protocol: Protocol, port: int, slot: dict[str, int], now: int, timeout: int
-) -> Mapping:
-    last = max(slot["tick_46"], slot["tick_64"])
-    return Mapping(
-        protocol=protocol,
-        host=_ipv4_in_word(slot["owner"]),
-        host_port=slot["owner"] >> 32 & 0xFFFF,
-        port=port,
-        peer=_ipv4_in_word(slot["peer"]),
-        peer_port=slot["peer"] >> 32 & 0xFFFF,
-        idle=max(0, now - last),
-        timeout=timeout,
-    )
-
-
-def _ipv4_in_word(word: int) -> IPv4Address:
-    """The address whose four bytes lie, in network order, in the word's lower half."""
-    return IPv4Address((word & 0xFFFFFFFF).to_bytes(4, sys.byteorder))
+@lru_cache(maxsize=1 << 16)
+def _ipv4(word: int) -> IPv4Address:
+    """The address whose four bytes lie in the word in network order."""
+    return IPv4Address(word.to_bytes(4, sys.byteorder))
