@@ -95,7 +95,8 @@ class CustomerEdge:
         except Refused as refused:
             return Outcome(refused.reason)
 
-    def _upstream(self, packet: bytes) -> Outcome:
+    def upstream_destination(self, packet: bytes) -> IPv4Address:
+        """Where an IPv4 packet goes that is this CE's to send; raises Refused for another."""
         destination = IPv4Address(ipv4_destination(packet))
         if any(destination in network for network in _FOR_THE_LINK):
             raise Refused(Reason.DESTINATION_NOT_ROUTED)
@@ -105,6 +106,10 @@ class CustomerEdge:
             raise Refused(Reason.DESTINATION_MARTIAN)
         if _is_martian(packet[12:16]):
             raise Refused(Reason.SOURCE_MARTIAN)
+        return destination
+
+    def _upstream(self, packet: bytes) -> Outcome:
+        self.upstream_destination(packet)
         ipv4 = read_ipv4(packet)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         if self._domain.mode.translates:

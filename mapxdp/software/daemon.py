@@ -2,7 +2,7 @@
 """The process of the software datapath: a CE behind a TUN device.
 
 ``start`` runs this module as a program. The process writes what the views need to
-/run/mapxdp/<name>.state once a second.
+/run/mapxdp/<name>.<process>.state once a second: at an upgrade there are two for a moment.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def stop(process: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL if late else signal.SIGTERM)
         time.sleep(0.05)
+    for left_behind in record.DIRECTORY.glob(f"*.{process}.state"):  # by one that was killed
+        left_behind.unlink(missing_ok=True)
 
 
 def is_running(process: int) -> bool:
@@ -112,9 +114,9 @@ def is_running(process: int) -> bool:
     return _MODULE.encode() in command
 
 
-def read_state(name: str) -> State:
+def read_state(name: str, process: int) -> State:
     """What the process of an instance last wrote; StateError if it wrote nothing."""
-    path = _state_path(name)
+    path = _state_path(name, process)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -149,8 +151,8 @@ def _mapping_from(entry: list[Any]) -> Mapping:
     )
 
 
-def _state_path(name: str) -> Path:
-    return record.DIRECTORY / f"{name}.state"
+def _state_path(name: str, process: int) -> Path:
+    return record.DIRECTORY / f"{name}.{process}.state"
 
 
 class _Worker:
@@ -166,8 +168,10 @@ class _Worker:
             policy=config.policy,
         )
         self._ce = CustomerEdge(config.domain, settings)
-        self._translates = config.domain.mode.translates
-        self._path = _state_path(job.name)
+        # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
+        # and out of it. A tunnel hides the second time.
+        self._gives_hop_back = config.domain.mode.translates
+        self._name = job.name
         self._started = time.time()
         self._written = 0.0
         self._counts: dict[str, Counter[Reason]] = {"upstream": Counter(), "downstream": Counter()}
@@ -186,7 +190,7 @@ class _Worker:
         self._bytes[direction][outcome.reason] += len(ipv4)
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
         # and out of it. A tunnel hides the second time; what turns back has no tunnel.
-        if self._translates or outcome.reason is Reason.HAIRPINNED:
+        if self._gives_hop_back or outcome.reason is Reason.HAIRPINNED:
             return [hop.given_back(out) for out in outcome.packets] + list(outcome.answers)
         return [*outcome.packets, *outcome.answers]
 
@@ -223,9 +227,10 @@ class _Worker:
                 for mapping in self._ce.napt44.mappings()
             ],
         }
-        temporary = self._path.with_suffix(".state-new")
+        path = _state_path(self._name, os.getpid())
+        temporary = path.with_suffix(".state-new")
         temporary.write_text(json.dumps(data), encoding="utf-8")
-        temporary.rename(self._path)
+        temporary.rename(path)
 
 
 def main() -> None:
@@ -249,7 +254,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     pump(tun.fd, worker.handle, worker.tick)
-    _state_path(job.name).unlink(missing_ok=True)
+    _state_path(job.name, os.getpid()).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
