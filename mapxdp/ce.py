@@ -18,7 +18,7 @@ from mapxdp.bringup import plan as planning
 from mapxdp.bringup import software, tc
 from mapxdp.bringup.plan import Say
 from mapxdp.config import DatapathKind
-from mapxdp.datapath import bpffs
+from mapxdp.datapath import bpffs, instance
 from mapxdp.errors import HostError, StateError
 from mapxdp.links import Hook, open_links
 from mapxdp.record import Record
@@ -64,7 +64,9 @@ def down(name: str, say: Say) -> None:
                 _restore_network(running, say)
         if running.process is not None:
             daemon.stop(running.process)
-    bpffs.remove(directory)
+    instance.remove(name)
+    if directory.is_dir():
+        say(f"{directory} stays: there is more in it than mapxdp pinned")
     record.delete(name)
     say(f"{name} is down")
 

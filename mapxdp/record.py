@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mapxdp.config import require_name
 from mapxdp.errors import StateError
 
 DIRECTORY = Path("/run/mapxdp")
@@ -46,15 +47,15 @@ class Record:
     def save(self) -> None:
         """Writes the record, in one step over a former one."""
         DIRECTORY.mkdir(parents=True, exist_ok=True)
-        path = _path(self.name)
-        temporary = path.with_suffix(".new")
+        path = file(self.name, "json")
+        temporary = file(self.name, "new")
         temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
         temporary.rename(path)
 
 
 def load(name: str) -> Record | None:
     """The record of an instance; None where it does not run."""
-    path = _path(name)
+    path = file(name, "json")
     try:
         return Record(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -68,7 +69,7 @@ def load(name: str) -> Record | None:
 
 def delete(name: str) -> None:
     """Forgets an instance."""
-    _path(name).unlink(missing_ok=True)
+    file(name, "json").unlink(missing_ok=True)
 
 
 def names() -> list[str]:
@@ -76,5 +77,6 @@ def names() -> list[str]:
     return sorted(path.stem for path in DIRECTORY.glob("*.json"))
 
 
-def _path(name: str) -> Path:
-    return DIRECTORY / f"{name}.json"
+def file(name: str, kind: str) -> Path:
+    """Where one of an instance's files is; InvalidValue for what is no name of an instance."""
+    return DIRECTORY / f"{require_name(name)}.{kind}"

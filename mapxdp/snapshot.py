@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mapxdp import config as configuration
 from mapxdp import record
-from mapxdp.config import Config
+from mapxdp.config import Config, require_name
 from mapxdp.datapath import instance, state
 from mapxdp.datapath.maps import MapSet
 from mapxdp.errors import StateError
@@ -145,6 +145,7 @@ def only_or_named(name: str | None) -> str:
     """The instance meant: ``name`` if it runs, or the only one that does; else StateError."""
     running = record.names()
     if name is not None:
+        require_name(name)
         if name in running:
             return name
         known = ", ".join(running) or "none"

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from mapxdp import netns
+from mapxdp.config import require_name
 from mapxdp.errors import HostError
 
 MOUNT_POINT = Path("/sys/fs/bpf")
@@ -16,8 +19,8 @@ _FSTYPE = "bpf"
 
 
 def instance_directory(name: str) -> Path:
-    """Where the instance ``name`` is pinned."""
-    return INSTANCES / name
+    """Where the instance ``name`` is pinned; InvalidValue for what is no name of one."""
+    return INSTANCES / require_name(name)
 
 
 def ensure_mounted() -> bool:
@@ -61,17 +64,9 @@ def _mounts() -> dict[str, tuple[str, str]]:
     return mounts
 
 
-def instance_names() -> list[str]:
-    """The instances that are pinned."""
-    if not INSTANCES.is_dir():
-        return []
-    return sorted(path.name for path in INSTANCES.iterdir() if path.is_dir())
-
-
-def remove(directory: Path) -> None:
-    """Unpins everything of an instance; nothing happens where there is none."""
-    if not directory.is_dir():
-        return
-    for path in directory.iterdir():
-        path.unlink()
-    directory.rmdir()
+def remove(directory: Path, names: Iterable[str]) -> None:
+    """Unpins ``names``, and removes the directory unless there is more in it."""
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.rmdir()

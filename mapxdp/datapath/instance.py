@@ -21,6 +21,8 @@ _LOAD_MAPS = ("config", "programs")
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
 _STAGED = "-new"
+#: Everything that has to outlive the process that made it.
+_PINS = (*STATE_MAPS, *_LOAD_MAPS, _UPSTREAM_PIN, _DOWNSTREAM_PIN)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ def _opens_state(
         )
     maps.open_pinned(STATE_MAPS, directory)
     return True
+
+
+def remove(name: str) -> None:
+    """Unpins everything of an instance; what others have put beside it stays."""
+    directory = bpffs.instance_directory(name)
+    bpffs.remove(directory, [*_PINS, *(f"{pin}{_STAGED}" for pin in _PINS)])
 
 
 def _open_former(closing: ExitStack, path: Path) -> int | None:

@@ -70,7 +70,7 @@ class State:
 def start(job: Job) -> RunningDaemon:
     """Starts the process; HostError with its words if it does not come to work."""
     record.DIRECTORY.mkdir(parents=True, exist_ok=True)
-    log = record.DIRECTORY / f"{job.name}.log"
+    log = record.file(job.name, "log")
     try:
         with log.open("wb") as errors:
             started = subprocess.run(
@@ -120,7 +120,7 @@ def read_state(name: str) -> State:
     except (OSError, ValueError) as error:
         raise StateError(
             f"the software datapath of {name} shows nothing: {error}",
-            f"see {record.DIRECTORY / name}.log; mapxdp up starts it again",
+            f"see {record.file(name, 'log')}; mapxdp up starts it again",
         ) from error
 
     def counts(direction: str) -> dict[Reason, Count]:
@@ -148,7 +148,7 @@ def _mapping_from(entry: list[Any]) -> Mapping:
 
 
 def _state_path(name: str) -> Path:
-    return record.DIRECTORY / f"{name}.state"
+    return record.file(name, "state")
 
 
 class _Worker:

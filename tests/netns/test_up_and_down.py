@@ -12,6 +12,7 @@ import pytest
 
 from harness.router import CONFIG, GATEWAY, Router
 from mapxdp import bpf_source, ce, cli, health, netns, record
+from mapxdp.datapath import bpffs
 from mapxdp.datapath.instance import Instance
 from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
 from mapxdp.links import Links
@@ -331,3 +332,18 @@ def test_errors_of_the_command_line_are_one_line(
 def test_down_of_nothing(bpf: None) -> None:
     with pytest.raises(StateError, match="nothing-of-this-name is not running"):
         ce.down("nothing-of-this-name", lambda _: None)
+
+
+def test_down_leaves_what_others_pinned(cpe: Router) -> None:
+    cpe.up()
+    directory = bpffs.instance_directory(cpe.name)
+    other = directory / "other"
+    other.mkdir()
+    said: list[str] = []
+    try:
+        ce.down(cpe.name, said.append)
+        assert list(directory.iterdir()) == [other]
+        assert f"{directory} stays: there is more in it than mapxdp pinned" in said
+    finally:
+        other.rmdir()
+        directory.rmdir()
