@@ -82,7 +82,7 @@ def _restore_network(running: Record, say: Say) -> None:
         if running.tun is None:
             links.delete_ipv4_default_route(link)
         for hook in Hook:
-            links.detach(link, hook)
+            links.detach(link, hook, running.name)
         if running.added_clsact:
             links.delete_clsact(link)
         address = IPv6Interface(f"{running.map_address}/128")

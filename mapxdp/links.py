@@ -17,7 +17,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
-from mapxdp.errors import HostError
+from mapxdp.errors import HostError, StateError
 
 ETHERNET_HEADER = 14
 _ARPHRD_ETHER = 1
@@ -29,10 +29,13 @@ _IFA_F_NODAD = 0x02
 _FOREVER = 0xFFFFFFFF
 _NTF_PROXY = 0x08
 _ETH_P_ALL = 0x0003
-#: Behind most filters of others, which then see packets before they leave and after they came.
-_FILTER_PRIORITY = 49152
+#: The preference of our filters. Where none is given the kernel takes 49152, or one less than
+#: the smallest from 32768 on: filters of others stand before ours, and never in their place.
+FILTER_PREFERENCE = 50000
 _FILTER_HANDLE = 1
 _FILTER_PREFIX = "mapxdp:"
+#: Who made a route (rtnetlink(7), rtm_protocol): unused by others in iproute2's list.
+ROUTE_PROTOCOL = 77
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,17 @@ class Hook(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """An IPv4 default route; ``metric`` 0 wins over all others."""
+    """A next hop of an IPv4 default route; ``metric`` 0 wins over all others."""
 
     interface: str
     metric: int
     via: str | None
+    protocol: int
+
+    @property
+    def is_ours(self) -> bool:
+        """True if this program made the route."""
+        return self.protocol == ROUTE_PROTOCOL
 
 
 class Links:
@@ -129,35 +138,58 @@ class Links:
         )
 
     def ipv4_default_routes(self) -> list[DefaultRoute]:
-        """The IPv4 default routes there are."""
+        """The IPv4 default routes there are, each next hop of a multipath apart."""
         return [
             DefaultRoute(
-                interface=self._name_of(route.get_attr("RTA_OIF")),
+                interface=self._name_of(index),
                 metric=route.get_attr("RTA_PRIORITY") or 0,
-                via=_next_hop(route),
+                via=gateway,
+                protocol=route["proto"],
             )
             for route in self._netlink.get_default_routes(family=socket.AF_INET)
-            if route.get_attr("RTA_OIF")
+            for index, gateway in _next_hops(route)
+            if index
         ]
 
-    def replace_ipv4_default_route(self, link: Link, gateway: IPv6Address | None, mtu: int) -> None:
-        """An IPv4 default route through an IPv6 gateway, or straight into a point-to-point
-        link, in place of the one with the same metric."""
+    def set_ipv4_default_route(self, link: Link, gateway: IPv6Address | None, mtu: int) -> None:
+        """An IPv4 default route of metric 0 through an IPv6 gateway, or straight into a
+        point-to-point link, in place of one of ours; StateError if another is in the way."""
+        ours = any(route.is_ours and route.metric == 0 for route in self.ipv4_default_routes())
         via = {} if gateway is None else {"via": _via(gateway)}
-        self._request(
-            "route",
-            "replace",
-            family=socket.AF_INET,
-            dst="default",
-            oif=link.index,
-            metrics={"mtu": mtu},
-            **via,
-        )
+        try:
+            self._request(
+                "route",
+                "replace" if ours else "add",
+                family=socket.AF_INET,
+                dst="default",
+                oif=link.index,
+                proto=ROUTE_PROTOCOL,
+                metrics={"mtu": mtu},
+                **via,
+            )
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            raise StateError(
+                "somebody else has just set an IPv4 default route",
+                "ip route show default; delete it, or give it a metric above 0",
+            ) from error
 
     def delete_ipv4_default_route(self, link: Link) -> None:
-        """Removes the default route through ``link``, if it is there."""
-        with _ignoring(errno.ESRCH, errno.ENODEV):
-            self._request("route", "del", family=socket.AF_INET, dst="default", oif=link.index)
+        """Removes our default route through ``link``, if it is there, and no other."""
+        for route in self.ipv4_default_routes():
+            if route.is_ours and route.metric == 0 and route.interface == link.name:
+                via = {} if route.via is None else {"via": _via(IPv6Address(route.via))}
+                with _ignoring(errno.ESRCH, errno.ENODEV):
+                    self._request(
+                        "route",
+                        "del",
+                        family=socket.AF_INET,
+                        dst="default",
+                        oif=link.index,
+                        proto=ROUTE_PROTOCOL,
+                        **via,
+                    )
 
     def add_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
         """Adds an address that this host answers for but does not choose as a source.
@@ -256,50 +288,106 @@ class Links:
             self._request("tc", "del", "clsact", link.index)
 
     def attach(self, link: Link, hook: Hook, program_fd: int, instance: str) -> None:
-        """Attaches a TC program, in one step in place of the instance's former one."""
-        self._request(
-            "tc",
-            "replace-filter",
-            "bpf",
-            link.index,
-            _FILTER_HANDLE,
-            fd=program_fd,
-            name=f"{_FILTER_PREFIX}{instance}",
-            parent=hook.value,
-            prio=_FILTER_PRIORITY,
-            protocol=_ETH_P_ALL,
-            classid=1,
-            direct_action=True,
-        )
+        """Attaches a TC program, in one step in place of the instance's former one.
 
-    def detach(self, link: Link, hook: Hook) -> None:
-        """Removes the TC program of an instance, if there is one."""
-        if self.attached(link, hook) is None:
-            return
-        self._request(
-            "tc",
-            "del-filter",
-            "bpf",
-            link.index,
-            _FILTER_HANDLE,
-            parent=hook.value,
-            prio=_FILTER_PRIORITY,
-            protocol=_ETH_P_ALL,
-        )
+        StateError where a filter of somebody else's has its place.
+        """
+        is_there = self._has_place(link, hook, instance)
+        try:
+            self._request(
+                "tc",
+                "replace-filter" if is_there else "add-filter",
+                "bpf",
+                link.index,
+                _FILTER_HANDLE,
+                fd=program_fd,
+                name=f"{_FILTER_PREFIX}{instance}",
+                parent=hook.value,
+                prio=FILTER_PREFERENCE,
+                protocol=_ETH_P_ALL,
+                classid=1,
+                direct_action=True,
+            )
+        except OSError as error:
+            if error.errno == errno.EEXIST:  # since we looked
+                self._has_place(link, hook, instance)
+            raise
+
+    def detach(self, link: Link, hook: Hook, instance: str) -> None:
+        """Removes the TC program of this instance, if it is there, and no other."""
+        for found in list(self._filters(link, hook)):
+            if _instance_of(found) == instance:
+                with _ignoring(errno.ENOENT, errno.ENODEV):
+                    self._request(
+                        "tc",
+                        "del-filter",
+                        "bpf",
+                        link.index,
+                        found["handle"],
+                        parent=hook.value,
+                        prio=_preference(found),
+                        protocol=_ETH_P_ALL,
+                    )
 
     def attached(self, link: Link, hook: Hook) -> str | None:
         """The name of the instance whose program is attached, if one is."""
+        names = map(_instance_of, self._filters(link, hook))
+        return next((name for name in names if name is not None), None)
+
+    def require_place(self, link: Link, hook: Hook, instance: str) -> None:
+        """StateError if another instance is attached, or a filter of others is in the way."""
+        self._has_place(link, hook, instance)
+
+    def _has_place(self, link: Link, hook: Hook, instance: str) -> bool:
+        """True if the instance's filter is in its place, false if nothing is."""
+        has = False
         for found in self._filters(link, hook):
-            name = found.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_NAME")
-            if name and name.startswith(_FILTER_PREFIX):
-                return str(name.removeprefix(_FILTER_PREFIX))
-        return None
+            owner = _instance_of(found)
+            if owner not in (None, instance):
+                raise StateError(
+                    f"instance {owner} runs on {link.name} already", f"mapxdp down {owner} first"
+                )
+            if _preference(found) != FILTER_PREFERENCE:
+                continue
+            if owner is None or found["handle"] != _FILTER_HANDLE:
+                raise _in_the_way(found, link, hook)
+            has = True
+        return has
 
     def _filters(self, link: Link, hook: Hook) -> Iterator[Any]:
         major, minor = (int(part, 16) for part in hook.value.split(":"))
         for found in self._netlink.get_filters(index=link.index, parent=major << 16 | minor):
             if found.get_attr("TCA_OPTIONS") is not None:
                 yield found
+
+
+def _preference(found: Any) -> int:
+    """The upper half of tcm_info; the protocol is in the lower."""
+    return int(found["info"]) >> 16
+
+
+def _bpf_name(found: Any) -> str:
+    """The name of a filter that is a BPF program; empty for any other."""
+    if found.get_attr("TCA_KIND") != "bpf":
+        return ""
+    return found.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_NAME") or ""
+
+
+def _instance_of(found: Any) -> str | None:
+    """The instance whose filter it is; None for a filter of somebody else's."""
+    name = _bpf_name(found)
+    return name.removeprefix(_FILTER_PREFIX) if name.startswith(_FILTER_PREFIX) else None
+
+
+def _in_the_way(found: Any, link: Link, hook: Hook) -> StateError:
+    side = hook.name.lower()
+    what = " ".join(filter(None, (found.get_attr("TCA_KIND"), _bpf_name(found))))
+    return StateError(
+        f"a filter of somebody else's has the preference {FILTER_PREFERENCE} at {side} of "
+        f"{link.name}: {what}",
+        "add it with another preference; this removes it: "
+        f"tc filter del dev {link.name} {side} pref {FILTER_PREFERENCE}",
+    )
 
 
 @contextmanager
@@ -319,13 +407,14 @@ def _next_hops(route: Any) -> list[tuple[int, str | None]]:
     """Interface index and gateway of each next hop; several where the route is a multipath."""
     several = route.get_attr("RTA_MULTIPATH")
     if several:
-        return [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in several]
-    return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY"))]
+        return [(hop["oif"], _gateway_of(hop)) for hop in several]
+    return [(route.get_attr("RTA_OIF"), _gateway_of(route))]
 
 
-def _next_hop(route: Any) -> str | None:
-    via = route.get_attr("RTA_VIA")
-    return str(via["addr"]) if via else route.get_attr("RTA_GATEWAY")
+def _gateway_of(hop: Any) -> str | None:
+    """Of the route's own family, or of the other."""
+    via = hop.get_attr("RTA_VIA")
+    return str(via["addr"]) if via else hop.get_attr("RTA_GATEWAY")
 
 
 @contextmanager

@@ -160,19 +160,14 @@ def _gateway(link: Link, links: Links) -> IPv6Address | None:
 
 def _require_free_wan(plan: Plan, links: Links) -> None:
     for hook in Hook:
-        owner = links.attached(plan.link, hook)
-        if owner not in (None, plan.config.name):
-            raise StateError(
-                f"instance {owner} runs on {plan.link.name} already",
-                f"mapxdp down {owner} first",
-            )
+        links.require_place(plan.link, hook, plan.config.name)
 
 
 def _require_free_default_route(plan: Plan, links: Links, former: Record | None) -> None:
     for route in links.ipv4_default_routes():
-        is_ours = former is not None and route.interface in (plan.link.name, former.tun)
-        is_left_over = plan.gateway is not None and route.via == str(plan.gateway)
-        if route.metric == 0 and not is_ours and not is_left_over:
+        its_links = (plan.link.name, None if former is None else former.tun)
+        is_ours = route.is_ours and route.interface in its_links
+        if route.metric == 0 and not is_ours:
             through = f"via {route.via} " if route.via else ""
             raise StateError(
                 f"there is an IPv4 default route {through}on {route.interface} already",

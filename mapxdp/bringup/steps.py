@@ -21,14 +21,14 @@ def set_default_route(
     undo: ExitStack,
 ) -> None:
     """The IPv4 default route through ``link``, in place of that of a former ``up``."""
-    links.replace_ipv4_default_route(link, gateway, mtu)
+    links.set_ipv4_default_route(link, gateway, mtu)
     if former is None:
         undo.callback(links.delete_ipv4_default_route, link)
         return
     former_link = links.find(former.tun or former.wan)
     former_gateway = None if former.gateway is None else IPv6Address(former.gateway)
     undo.callback(
-        links.replace_ipv4_default_route,
+        links.set_ipv4_default_route,
         former_link,
         None if former.tun else former_gateway,
         former.ipv4_mtu,

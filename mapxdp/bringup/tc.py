@@ -97,7 +97,7 @@ def _attach(plan: Plan, prepared: Instance, links: Links, undo: ExitStack) -> No
     for hook, (fd, former_fd) in programs.items():
         links.attach(plan.link, hook, fd, plan.config.name)
         if former_fd is None:
-            undo.callback(links.detach, plan.link, hook)
+            undo.callback(links.detach, plan.link, hook, plan.config.name)
         else:
             undo.callback(links.attach, plan.link, hook, former_fd, plan.config.name)
 

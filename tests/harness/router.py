@@ -80,6 +80,10 @@ class Router:
         filters = self._tc("filter show dev wan ingress") + self._tc("filter show dev wan egress")
         return re.findall(r" id (\d+) ", filters)
 
+    def filters(self) -> str:
+        """The TC filters on the way in."""
+        return self._tc("filter show dev wan ingress")
+
     def read(self, path: str) -> str:
         with netns.entered(self.name):
             return Path(path).read_text(encoding="ascii").strip()

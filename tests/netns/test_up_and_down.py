@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,15 @@ import pytest
 
 from harness.router import CONFIG, GATEWAY, Router
 from mapxdp import bpf_source, ce, cli, health, netns, record
-from mapxdp.datapath import bpffs
+from mapxdp.datapath import bpffs, libbpf
 from mapxdp.datapath.instance import Instance
 from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
-from mapxdp.links import Links
+from mapxdp.links import Hook, Link, Links, open_links
 from mapxdp.record import Record
 
 MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
+#: Matches every IPv4 packet.
+OTHER_FILTER = "protocol ip u32 match u32 0 0 classid 1:1"
 
 
 def test_up_then_down(cpe: Router) -> None:
@@ -101,7 +104,7 @@ def _fail(*_: Any, **__: Any) -> None:
 STEPS: dict[str, tuple[type, str]] = {
     "add the address": (Links, "add_ipv6_address"),
     "attach": (Links, "attach"),
-    "set the route": (Links, "replace_ipv4_default_route"),
+    "set the route": (Links, "set_ipv4_default_route"),
     "pin": (Instance, "stage"),
     "save the record": (Record, "save"),
 }
@@ -188,6 +191,16 @@ def other_default_route(cpe: Router) -> None:
     cpe.ip("route add default via 10.9.9.1 dev wan")
 
 
+def multipath_default_route(cpe: Router) -> None:
+    cpe.ip("addr add 10.9.9.2/24 dev wan")
+    cpe.ip("route add default nexthop via 10.9.9.1 dev wan nexthop via 10.9.9.3 dev wan")
+
+
+def filter_in_our_place(cpe: Router) -> None:
+    cpe._tc("qdisc add dev wan clsact")
+    cpe._tc(f"filter add dev wan egress pref 50000 {OTHER_FILTER}")
+
+
 def prefix_without_rule(cpe: Router) -> None:
     cpe.write_config(CONFIG.replace("2001:db8:12:3400::/56", "2001:db9:12:3400::/56"))
 
@@ -216,6 +229,12 @@ ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
     larger_mtu_configured: (HostError, "mtu.wan = 1501 is more than the 1500 of wan"),
     ingress_qdisc: (HostError, "wan has an ingress qdisc"),
     other_default_route: (StateError, "there is an IPv4 default route via 10.9.9.1 on wan"),
+    multipath_default_route: (StateError, "there is an IPv4 default route via 10.9.9.1 on wan"),
+    filter_in_our_place: (
+        StateError,
+        "a filter of somebody else's has the preference 50000 at egress of wan: u32 "
+        "→ .* tc filter del dev wan egress pref 50000",
+    ),
     prefix_without_rule: (InvalidValue, "it matches no rule"),
     xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
     netfilter_asked_for: (InvalidValue, "NAPT44 by netfilter is not part of this version"),
@@ -332,6 +351,64 @@ def test_errors_of_the_command_line_are_one_line(
 def test_down_of_nothing(bpf: None) -> None:
     with pytest.raises(StateError, match="nothing-of-this-name is not running"):
         ce.down("nothing-of-this-name", lambda _: None)
+
+
+def test_filters_of_others_stay(cpe: Router) -> None:
+    """Added with no preference, before ``up`` and after: the kernel's default is not ours."""
+    add = f"filter add dev wan ingress {OTHER_FILTER}"
+    cpe._tc("qdisc add dev wan clsact")
+    cpe._tc(add)
+    first = cpe.filters()
+    assert "pref 49152" in first
+    cpe.up()
+    cpe._tc(add)
+    cpe.up()
+    assert cpe.filters().index("pref 49151") < cpe.filters().index("pref 50000 bpf")
+    assert first in cpe.filters()
+    ce.down(cpe.name, lambda _: None)
+    assert first in cpe.filters()
+    assert "pref 49151" in cpe.filters()
+    assert "bpf" not in cpe.filters()
+
+
+def test_a_filter_that_comes_between(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody takes the place after it was found free: it is not replaced."""
+    require_place = Links.require_place
+
+    def then_taken(self: Links, link: Link, hook: Hook, instance: str) -> None:
+        require_place(self, link, hook, instance)
+        cpe._tc("qdisc add dev wan clsact")
+        cpe._tc(f"filter add dev wan egress pref 50000 {OTHER_FILTER}")
+
+    monkeypatch.setattr(Links, "require_place", then_taken)
+    with pytest.raises(StateError, match="a filter of somebody else's has the preference 50000"):
+        cpe.up()
+    assert "u32" in cpe._tc("filter show dev wan egress")
+
+
+def test_down_detaches_its_own_only(cpe: Router) -> None:
+    """Another instance's programs, attached meanwhile, are not this one's to detach."""
+    cpe.up()
+    with netns.entered(cpe.name), open_links() as links:
+        wan = links.find("wan")
+        fd = libbpf.open_pinned(bpffs.instance_directory(cpe.name) / "upstream")
+        for hook in Hook:
+            links.detach(wan, hook, cpe.name)
+            links.attach(wan, hook, fd, "another")
+        os.close(fd)
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.state()["hooks"] == {"INGRESS": "another", "EGRESS": "another"}
+
+
+@pytest.mark.parametrize(
+    "route", ["via inet6 fe80::5 dev wan", f"via inet6 {GATEWAY} dev wan metric 100"]
+)
+def test_down_leaves_default_routes_of_others(route: str, cpe: Router) -> None:
+    """Set in place of ours, or beside it, while the CE runs."""
+    cpe.up()
+    cpe.ip(f"-4 route replace default {route}")
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.ip("-4 route show default").strip() == f"default {route}"
 
 
 def test_down_leaves_what_others_pinned(cpe: Router) -> None:
