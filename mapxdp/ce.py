@@ -17,7 +17,7 @@ from mapxdp import host, netns, record
 from mapxdp.bringup import plan as planning
 from mapxdp.bringup import software, tc
 from mapxdp.bringup.plan import Say
-from mapxdp.config import DatapathKind
+from mapxdp.config import ConfigFile, DatapathKind
 from mapxdp.datapath import bpffs, instance
 from mapxdp.errors import HostError, StateError
 from mapxdp.links import Hook, open_links
@@ -28,12 +28,16 @@ from mapxdp.software import daemon
 def up(path: Path, namespace: str | None, say: Say) -> Record:
     """Brings a CE up, or upgrades the running one in place without losing a packet."""
     host.require_root()
-    config = configuration.load(path)
+    return _up(configuration.load(path), namespace, say)
+
+
+def _up(file: ConfigFile, namespace: str | None, say: Say) -> Record:
+    config = file.config
     planning.refuse_unsupported(config)
     former = record.load(config.name)
     planning.require_same_place(config, namespace, former)
     with netns.entered(namespace), open_links() as links:
-        plan = planning.make(config, path, namespace, links, former)
+        plan = planning.make(file, namespace, links, former)
         if config.datapath is DatapathKind.SOFTWARE:
             return software.bring_up(plan, links, former, say)
         host.require_kernel()
@@ -42,12 +46,15 @@ def up(path: Path, namespace: str | None, say: Say) -> Record:
 
 def reload(path: Path, namespace: str | None, say: Say) -> Record:
     """Puts a changed configuration in force; StateError if the CE is not running."""
-    config = configuration.load(path)
-    if record.load(config.name) is None:
+    host.require_root()
+    file = configuration.load(path)
+    name = file.config.name
+    if record.load(name) is None:
         raise StateError(
-            f"{config.name} is not running: there is nothing to reload", f"mapxdp up -c {path}"
+            f"{name} is not running: there is nothing to reload",
+            record.up_command(path, namespace),
         )
-    return up(path, namespace, say)
+    return _up(file, namespace, say)
 
 
 def down(name: str, say: Say) -> None:

@@ -109,7 +109,16 @@ def require_name(name: str) -> str:
     return name
 
 
-def load(path: Path) -> Config:
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration, and the file it was read from: once, as a pipe can be."""
+
+    path: Path
+    text: str
+    config: Config
+
+
+def load(path: Path) -> ConfigFile:
     """Reads and checks a configuration file. ConfigError says what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -117,7 +126,7 @@ def load(path: Path) -> Config:
         raise ConfigError(
             str(path), "file", path, f"it cannot be read: {error}", "name a readable TOML file"
         ) from error
-    return parse(text, str(path))
+    return ConfigFile(path, text, parse(text, str(path)))
 
 
 def parse(text: str, where: str) -> Config:

@@ -23,7 +23,7 @@ class Health:
 
 def check(running: Record) -> list[Health]:
     """Looks at the interface, the routes and the settings of a running instance."""
-    again = f"mapxdp up -c {running.config_path} puts it right"
+    again = f"{running.up_command} puts it right"
     try:
         with netns.entered(running.netns), open_links() as links:
             link = links.find(running.wan)

@@ -40,6 +40,11 @@ class Record:
     process: int | None = None
 
     @property
+    def up_command(self) -> str:
+        """The command that brings it up again, for advice."""
+        return up_command(self.config_path, self.netns)
+
+    @property
     def datapath(self) -> str:
         """What moves the packets: ``tc`` or ``software``."""
         return "tc" if self.process is None else "software"
@@ -75,6 +80,11 @@ def delete(name: str) -> None:
 def names() -> list[str]:
     """The instances that run."""
     return sorted(path.stem for path in DIRECTORY.glob("*.json"))
+
+
+def up_command(path: Path | str, namespace: str | None) -> str:
+    """``mapxdp up`` as one would type it."""
+    return f"mapxdp up -c {path}" + (f" --netns {namespace}" if namespace else "")
 
 
 def file(name: str, kind: str) -> Path:

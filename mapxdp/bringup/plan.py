@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface
-from pathlib import Path
 
-from mapxdp.config import Config, DatapathKind, Napt44Mode
+from mapxdp.config import Config, ConfigFile, DatapathKind, Napt44Mode
 from mapxdp.errors import HostError, InvalidValue, StateError
 from mapxdp.links import Hook, Link, Links
 from mapxdp.model.mtu import MINIMUM_IPV6_MTU
@@ -64,16 +63,15 @@ class Plan:
         )
 
 
-def make(
-    config: Config, path: Path, namespace: str | None, links: Links, former: Record | None
-) -> Plan:
+def make(file: ConfigFile, namespace: str | None, links: Links, former: Record | None) -> Plan:
     """Looks at the interface and checks everything; raises what is wrong."""
+    config = file.config
     link = links.find(config.wan)
     wan_mtu = _wan_mtu(config, link)
     plan = Plan(
         config=config,
-        config_path=str(path.resolve()),
-        config_text=path.read_text(encoding="utf-8"),
+        config_path=str(file.path.absolute()),
+        config_text=file.text,
         netns=namespace,
         link=link,
         gateway=_gateway(link, links),
@@ -124,6 +122,9 @@ def require_same_place(config: Config, namespace: str | None, former: Record | N
     remedy = f"mapxdp down {config.name} first, or give this configuration another ce.name"
     if (former.wan, former.netns) != (config.wan, namespace):
         where = former.wan + (f" in network namespace {former.netns}" if former.netns else "")
+        if former.wan == config.wan:
+            given = f"--netns {former.netns}" if former.netns else "no --netns"
+            remedy = f"give {given} to change what runs there; or {remedy}"
         raise StateError(f"{config.name} runs on {where} already", remedy)
     wanted = "software" if config.datapath is DatapathKind.SOFTWARE else "tc"
     if former.datapath != wanted:

@@ -39,7 +39,7 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    config = configuration.load(arguments.config)
+    config = configuration.load(arguments.config).config
     edge = _customer_edge(config)
 
     def handle(packet: bytes) -> Outcome:

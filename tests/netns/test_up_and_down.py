@@ -273,6 +273,29 @@ def test_the_same_instance_elsewhere(cpe: Router) -> None:
         cpe.up()
 
 
+@pytest.mark.parametrize("command", ["up", "reload"])
+def test_the_same_instance_without_its_namespace(
+    command: str, cpe: Router, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpe.up()
+    assert cli.main([command, "-c", str(cpe.config)]) == StateError.exit_code
+    assert f"→ give --netns {cpe.name} to change what runs there" in capsys.readouterr().err
+
+
+def test_configuration_from_a_pipe(cpe: Router) -> None:
+    """Which can be read once."""
+    ours, theirs = os.pipe()
+    os.write(theirs, cpe.config.read_bytes())
+    os.close(theirs)
+    try:
+        assert cli.main(["up", "-c", f"/dev/fd/{ours}", "--netns", cpe.name]) == 0
+    finally:
+        os.close(ours)
+    running = record.load(cpe.name)
+    assert running is not None
+    assert running.config_text == cpe.config.read_text(encoding="utf-8")
+
+
 def test_unknown_namespace(cpe: Router) -> None:
     with pytest.raises(HostError, match="network namespace nowhere cannot be entered"):
         ce.up(cpe.config, "nowhere", lambda _: None)
