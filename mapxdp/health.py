@@ -27,7 +27,7 @@ def check(running: Record) -> list[Health]:
     try:
         with netns.entered(running.netns), open_links() as links:
             link = links.find(running.wan)
-            own = _process if running.process is not None else _programs
+            own = _process if running.datapath == "software" else _programs
             return [
                 *own(links, link, running, again),
                 _route(links, running, again),

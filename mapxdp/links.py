@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -74,6 +74,7 @@ class DefaultRoute:
     metric: int
     via: str | None
     protocol: int
+    mtu: int | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -116,6 +117,15 @@ class Links:
             flags=link["flags"],
         )
 
+    def all(self) -> list[Link]:
+        """Every interface there is."""
+        names = [link.get_attr("IFLA_IFNAME") for link in self._netlink.get_links()]
+        found = []
+        for name in names:
+            with suppress(HostError):  # gone meanwhile
+                found.append(self.find(name))
+        return found
+
     def _name_of(self, index: int) -> str:
         return str(self._netlink.get_links(index)[0].get_attr("IFLA_IFNAME"))
 
@@ -145,16 +155,24 @@ class Links:
                 metric=route.get_attr("RTA_PRIORITY") or 0,
                 via=gateway,
                 protocol=route["proto"],
+                mtu=_mtu_of(route),
             )
             for route in self._netlink.get_default_routes(family=socket.AF_INET)
             for index, gateway in _next_hops(route)
             if index
         ]
 
-    def set_ipv4_default_route(self, link: Link, gateway: IPv6Address | None, mtu: int) -> None:
+    def our_ipv4_default_route(self) -> DefaultRoute | None:
+        """The IPv4 default route that this program set, if it did."""
+        routes = self.ipv4_default_routes()
+        return next((route for route in routes if route.is_ours and route.metric == 0), None)
+
+    def set_ipv4_default_route(
+        self, link: Link, gateway: IPv6Address | None, mtu: int | None
+    ) -> None:
         """An IPv4 default route of metric 0 through an IPv6 gateway, or straight into a
         point-to-point link, in place of one of ours; StateError if another is in the way."""
-        ours = any(route.is_ours and route.metric == 0 for route in self.ipv4_default_routes())
+        ours = self.our_ipv4_default_route() is not None
         via = {} if gateway is None else {"via": _via(gateway)}
         try:
             self._request(
@@ -164,7 +182,7 @@ class Links:
                 dst="default",
                 oif=link.index,
                 proto=ROUTE_PROTOCOL,
-                metrics={"mtu": mtu},
+                metrics={"mtu": mtu} if mtu else {},
                 **via,
             )
         except OSError as error:
@@ -177,41 +195,36 @@ class Links:
 
     def delete_ipv4_default_route(self, link: Link) -> None:
         """Removes our default route through ``link``, if it is there, and no other."""
-        for route in self.ipv4_default_routes():
-            if route.is_ours and route.metric == 0 and route.interface == link.name:
-                via = {} if route.via is None else {"via": _via(IPv6Address(route.via))}
-                with _ignoring(errno.ESRCH, errno.ENODEV):
-                    self._request(
-                        "route",
-                        "del",
-                        family=socket.AF_INET,
-                        dst="default",
-                        oif=link.index,
-                        proto=ROUTE_PROTOCOL,
-                        **via,
-                    )
+        route = self.our_ipv4_default_route()
+        if route is None or route.interface != link.name:
+            return
+        via = {} if route.via is None else {"via": _via(IPv6Address(route.via))}
+        with _ignoring(errno.ESRCH, errno.ENODEV):
+            self._request(
+                "route",
+                "del",
+                family=socket.AF_INET,
+                dst="default",
+                oif=link.index,
+                proto=ROUTE_PROTOCOL,
+                **via,
+            )
 
-    def add_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
+    def add_ipv6_address(self, link: Link, address: IPv6Interface) -> None:
         """Adds an address that this host answers for but does not choose as a source.
 
-        It is usable at once and never preferred. False if it was there.
+        It is usable at once and never preferred.
         """
-        try:
-            self._request(
-                "addr",
-                "add",
-                index=link.index,
-                address=str(address.ip),
-                prefixlen=address.network.prefixlen,
-                flags=_IFA_F_NODAD,
-                preferred_lft=0,
-                valid_lft=_FOREVER,
-            )
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            return False
-        return True
+        self._request(
+            "addr",
+            "add",
+            index=link.index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            flags=_IFA_F_NODAD,
+            preferred_lft=0,
+            valid_lft=_FOREVER,
+        )
 
     def has_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
         """True if the interface has the address."""
@@ -241,25 +254,26 @@ class Links:
             "route", "replace", family=socket.AF_INET6, dst=str(destination), oif=link.index
         )
 
-    def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
-        """Answers neighbours that look for ``address``; False if that was so already."""
-        try:
-            self._request(
-                "neigh", "add", dst=str(address), ifindex=link.index, flags=_NTF_PROXY, state=0
-            )
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            return False
-        return True
+    def has_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
+        """True if neighbours that look for ``address`` are answered."""
+        return any(
+            found["ifindex"] == link.index and found.get_attr("NDA_DST") == str(address)
+            for found in self._netlink.get_neighbours(family=socket.AF_INET6, flags=_NTF_PROXY)
+        )
+
+    def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
+        """Answers neighbours that look for ``address``."""
+        self._request(
+            "neigh", "add", dst=str(address), ifindex=link.index, flags=_NTF_PROXY, state=0
+        )
 
     def delete_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
         """Stops answering for ``address``."""
         with _ignoring(errno.ENOENT, errno.ENODEV):
             self._request("neigh", "del", dst=str(address), ifindex=link.index, flags=_NTF_PROXY)
 
-    def add_clsact(self, link: Link) -> bool:
-        """Makes room for TC filters; False if there was.
+    def has_clsact(self, link: Link) -> bool:
+        """True if there is room for TC filters, false if it can be made.
 
         HostError where another ingress qdisc is in the way.
         """
@@ -269,7 +283,7 @@ class Links:
             if qdisc["handle"] == 0xFFFF0000
         }
         if "clsact" in kinds:
-            return False
+            return True
         if kinds:
             raise HostError(
                 f"{link.name} has an {kinds.pop()} qdisc, which leaves no room for TC filters "
@@ -277,8 +291,11 @@ class Links:
                 f"replace it: tc qdisc del dev {link.name} ingress; "
                 f"tc qdisc add dev {link.name} clsact; then add its filters again",
             )
+        return False
+
+    def add_clsact(self, link: Link) -> None:
+        """Makes room for TC filters."""
         self._request("tc", "add", "clsact", link.index)
-        return True
 
     def delete_clsact(self, link: Link) -> None:
         """Removes the room for TC filters again, unless somebody else has filters there."""
@@ -409,6 +426,11 @@ def _next_hops(route: Any) -> list[tuple[int, str | None]]:
     if several:
         return [(hop["oif"], _gateway_of(hop)) for hop in several]
     return [(route.get_attr("RTA_OIF"), _gateway_of(route))]
+
+
+def _mtu_of(route: Any) -> int | None:
+    metrics = route.get_attr("RTA_METRICS")
+    return None if metrics is None else metrics.get_attr("RTAX_MTU")
 
 
 def _gateway_of(hop: Any) -> str | None:

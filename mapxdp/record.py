@@ -7,9 +7,11 @@ It lives as long as the datapath it describes: both are gone after a reboot.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mapxdp import locks
 from mapxdp.config import require_name
 from mapxdp.errors import StateError
 
@@ -20,7 +22,8 @@ DIRECTORY = Path("/run/mapxdp")
 class Record:
     """One running instance. What was there before ``up`` is not in ``added_…``.
 
-    ``tun`` and ``process`` are those of the software datapath.
+    ``tun`` and ``process`` are those of the software datapath. While ``up`` works, or where it
+    was killed, what it added so far is noted already, and all else is as before.
     """
 
     name: str
@@ -32,9 +35,11 @@ class Record:
     gateway: str | None
     wan_mtu: int
     ipv4_mtu: int
-    added_address: bool = False
+    datapath: str = "tc"
+    added_addresses: tuple[str, ...] = ()
     added_clsact: bool = False
-    added_proxy: bool = False
+    added_proxies: tuple[str, ...] = ()
+    added_tuns: tuple[str, ...] = ()
     former_sysctls: dict[str, str] = field(default_factory=dict)
     tun: str | None = None
     process: int | None = None
@@ -43,11 +48,6 @@ class Record:
     def up_command(self) -> str:
         """The command that brings it up again, for advice."""
         return up_command(self.config_path, self.netns)
-
-    @property
-    def datapath(self) -> str:
-        """What moves the packets: ``tc`` or ``software``."""
-        return "tc" if self.process is None else "software"
 
     def save(self) -> None:
         """Writes the record, in one step over a former one."""
@@ -62,10 +62,13 @@ def load(name: str) -> Record | None:
     """The record of an instance; None where it does not run."""
     path = file(name, "json")
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        data = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("added_addresses", "added_proxies", "added_tuns"):
+            data[key] = tuple(data[key])
+        return Record(**data)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise StateError(
             f"{path} cannot be understood: {error}",
             f"remove it, and 'mapxdp down {name}' will take the pinned datapath away",
@@ -73,8 +76,16 @@ def load(name: str) -> Record | None:
 
 
 def delete(name: str) -> None:
-    """Forgets an instance."""
-    file(name, "json").unlink(missing_ok=True)
+    """Forgets an instance, and what its process left behind."""
+    for kind in ("json", "log", "state"):
+        file(name, kind).unlink(missing_ok=True)
+
+
+def changing(name: str) -> AbstractContextManager[None]:
+    """Held while an instance is changed: StateError if another process is changing it."""
+    return locks.held(
+        file(name, "lock"), f"another mapxdp command is bringing {name} up or down just now"
+    )
 
 
 def names() -> list[str]:

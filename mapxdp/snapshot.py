@@ -110,7 +110,7 @@ def watching(name: str | None) -> Iterator[Take]:
     running = record.load(only_or_named(name))
     assert running is not None  # by only_or_named
     config = configuration.parse(running.config_text, running.config_path)
-    if running.process is not None:
+    if running.datapath == "software":
         yield lambda: _of_process(running, config)
         return
     with instance.opened(running.name, config.domain) as maps:

@@ -60,6 +60,7 @@ class Plan:
             gateway=None if self.gateway is None else str(self.gateway),
             wan_mtu=self.wan_mtu,
             ipv4_mtu=self.ipv4_mtu,
+            datapath=_datapath(self.config),
         )
 
 
@@ -126,9 +127,12 @@ def require_same_place(config: Config, namespace: str | None, former: Record | N
             given = f"--netns {former.netns}" if former.netns else "no --netns"
             remedy = f"give {given} to change what runs there; or {remedy}"
         raise StateError(f"{config.name} runs on {where} already", remedy)
-    wanted = "software" if config.datapath is DatapathKind.SOFTWARE else "tc"
-    if former.datapath != wanted:
+    if former.datapath != _datapath(config):
         raise StateError(f"{config.name} runs with the datapath {former.datapath}", remedy)
+
+
+def _datapath(config: Config) -> str:
+    return "software" if config.datapath is DatapathKind.SOFTWARE else "tc"
 
 
 def _wan_mtu(config: Config, link: Link) -> int:
@@ -166,7 +170,7 @@ def _require_free_wan(plan: Plan, links: Links) -> None:
 
 def _require_free_default_route(plan: Plan, links: Links, former: Record | None) -> None:
     for route in links.ipv4_default_routes():
-        its_links = (plan.link.name, None if former is None else former.tun)
+        its_links = (plan.link.name, *(() if former is None else former.added_tuns))
         is_ours = route.is_ours and route.interface in its_links
         if route.metric == 0 and not is_ours:
             through = f"via {route.via} " if route.via else ""

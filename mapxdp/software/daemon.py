@@ -74,7 +74,7 @@ def start(job: Job) -> RunningDaemon:
     try:
         with log.open("wb") as errors:
             started = subprocess.run(
-                [sys.executable, "-m", _MODULE],
+                [sys.executable, "-m", _MODULE, job.name],
                 input=json.dumps(asdict(job)).encode(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -105,11 +105,21 @@ def stop(process: int) -> None:
 
 def is_running(process: int) -> bool:
     """True if the process is there, and is one of this program's."""
+    return _MODULE.encode() in _command(process)
+
+
+def processes(name: str) -> list[int]:
+    """Every process of the instance ``name``: also of an ``up`` that was killed."""
+    wanted = [_MODULE.encode(), name.encode()]
+    found = (int(path.name) for path in Path("/proc").glob("[1-9]*"))
+    return [process for process in found if _command(process)[2:4] == wanted]
+
+
+def _command(process: int) -> list[bytes]:
     try:
-        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return _MODULE.encode() in command
+        return []
 
 
 def read_state(name: str) -> State:
