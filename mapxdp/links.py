@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Interfaces, addresses, routes and TC filters, through pyroute2: the only module that knows it.
 
-Everything happens in the network namespace the calling thread is in. Failures are OSError
-unless stated otherwise.
+Everything happens in the network namespace the calling thread is in. What the kernel refuses
+is a LinkError.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
-from mapxdp.errors import HostError, StateError
+from mapxdp.errors import HostError, StateError, permission_remedy
 
 ETHERNET_HEADER = 14
 _ARPHRD_ETHER = 1
@@ -36,6 +36,27 @@ _FILTER_HANDLE = 1
 _FILTER_PREFIX = "mapxdp:"
 #: Who made a route (rtnetlink(7), rtm_protocol): unused by others in iproute2's list.
 ROUTE_PROTOCOL = 77
+
+
+class LinkError(HostError):
+    """The kernel refused to read or change interfaces, routes or filters."""
+
+    def __init__(self, what: str, code: int) -> None:
+        self.errno = code
+        super().__init__(f"{what}: {os.strerror(code)}", _remedy(code))
+
+
+def _remedy(code: int) -> str:
+    if code in (errno.EPERM, errno.EACCES):
+        return permission_remedy()
+    return {
+        errno.ENODEV: "the interface is gone; try again when it is back",
+        errno.ENETDOWN: "set the interface up: ip link set dev … up",
+        errno.ENETUNREACH: "no route leads to the gateway: see 'ip -6 route' and 'ip link'",
+        errno.EHOSTUNREACH: "no route leads to the gateway: see 'ip -6 route' and 'ip link'",
+        errno.EOPNOTSUPP: "the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'",
+        errno.ENOENT: "the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'",
+    }.get(code, "see 'dmesg | tail' and 'ip -d link'; if that does not help, report this")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +109,14 @@ class Links:
     def __init__(self, netlink: Any) -> None:
         self._netlink = netlink
 
-    def _request(self, kind: str, *arguments: Any, **parameters: Any) -> None:
-        """A request that changes something; pyroute2's own error class becomes OSError."""
+    def _request(self, what: str, kind: str, *arguments: Any, **parameters: Any) -> None:
+        """A request that changes something; ``what`` it does is told if it fails."""
         from pyroute2.netlink.exceptions import NetlinkError
 
         try:
             getattr(self._netlink, kind)(*arguments, **parameters)
         except NetlinkError as error:
-            raise OSError(
-                error.code, f"{kind} {arguments[0]}: {os.strerror(error.code)}"
-            ) from error
+            raise LinkError(what, error.code) from error
 
     def find(self, name: str) -> Link:
         """The interface ``name``; HostError where there is none."""
@@ -176,6 +195,7 @@ class Links:
         via = {} if gateway is None else {"via": _via(gateway)}
         try:
             self._request(
+                f"setting the IPv4 default route through {link.name}",
                 "route",
                 "replace" if ours else "add",
                 family=socket.AF_INET,
@@ -185,7 +205,7 @@ class Links:
                 metrics={"mtu": mtu} if mtu else {},
                 **via,
             )
-        except OSError as error:
+        except LinkError as error:
             if error.errno != errno.EEXIST:
                 raise
             raise StateError(
@@ -201,6 +221,7 @@ class Links:
         via = {} if route.via is None else {"via": _via(IPv6Address(route.via))}
         with _ignoring(errno.ESRCH, errno.ENODEV):
             self._request(
+                f"deleting the IPv4 default route through {link.name}",
                 "route",
                 "del",
                 family=socket.AF_INET,
@@ -216,6 +237,7 @@ class Links:
         It is usable at once and never preferred.
         """
         self._request(
+            f"adding {address} to {link.name}",
             "addr",
             "add",
             index=link.index,
@@ -237,6 +259,7 @@ class Links:
         """Removes an address, if it is there."""
         with _ignoring(errno.EADDRNOTAVAIL, errno.ENODEV):
             self._request(
+                f"removing {address} from {link.name}",
                 "addr",
                 "del",
                 index=link.index,
@@ -246,12 +269,17 @@ class Links:
 
     def set_up(self, link: Link) -> None:
         """Makes the interface carry packets."""
-        self._request("link", "set", index=link.index, state="up")
+        self._request(f"setting {link.name} up", "link", "set", index=link.index, state="up")
 
     def replace_ipv6_route(self, link: Link, destination: IPv6Network) -> None:
         """A route to ``destination`` straight into the link, in place of a former one."""
         self._request(
-            "route", "replace", family=socket.AF_INET6, dst=str(destination), oif=link.index
+            f"setting the route to {destination} through {link.name}",
+            "route",
+            "replace",
+            family=socket.AF_INET6,
+            dst=str(destination),
+            oif=link.index,
         )
 
     def has_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
@@ -264,13 +292,26 @@ class Links:
     def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
         """Answers neighbours that look for ``address``."""
         self._request(
-            "neigh", "add", dst=str(address), ifindex=link.index, flags=_NTF_PROXY, state=0
+            f"answering neighbours on {link.name} for {address}",
+            "neigh",
+            "add",
+            dst=str(address),
+            ifindex=link.index,
+            flags=_NTF_PROXY,
+            state=0,
         )
 
     def delete_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
         """Stops answering for ``address``."""
         with _ignoring(errno.ENOENT, errno.ENODEV):
-            self._request("neigh", "del", dst=str(address), ifindex=link.index, flags=_NTF_PROXY)
+            self._request(
+                f"no longer answering neighbours on {link.name} for {address}",
+                "neigh",
+                "del",
+                dst=str(address),
+                ifindex=link.index,
+                flags=_NTF_PROXY,
+            )
 
     def has_clsact(self, link: Link) -> bool:
         """True if there is room for TC filters, false if it can be made.
@@ -295,14 +336,16 @@ class Links:
 
     def add_clsact(self, link: Link) -> None:
         """Makes room for TC filters."""
-        self._request("tc", "add", "clsact", link.index)
+        self._request(f"adding a clsact qdisc to {link.name}", "tc", "add", "clsact", link.index)
 
     def delete_clsact(self, link: Link) -> None:
         """Removes the room for TC filters again, unless somebody else has filters there."""
         if any(list(self._filters(link, hook)) for hook in Hook):
             return
         with _ignoring(errno.ENOENT, errno.EINVAL, errno.ENODEV):
-            self._request("tc", "del", "clsact", link.index)
+            self._request(
+                f"removing the clsact qdisc of {link.name}", "tc", "del", "clsact", link.index
+            )
 
     def attach(self, link: Link, hook: Hook, program_fd: int, instance: str) -> None:
         """Attaches a TC program, in one step in place of the instance's former one.
@@ -312,6 +355,7 @@ class Links:
         is_there = self._has_place(link, hook, instance)
         try:
             self._request(
+                f"attaching a BPF program to {link.name}, {hook.name.lower()}",
                 "tc",
                 "replace-filter" if is_there else "add-filter",
                 "bpf",
@@ -325,7 +369,7 @@ class Links:
                 classid=1,
                 direct_action=True,
             )
-        except OSError as error:
+        except LinkError as error:
             if error.errno == errno.EEXIST:  # since we looked
                 self._has_place(link, hook, instance)
             raise
@@ -336,6 +380,7 @@ class Links:
             if _instance_of(found) == instance:
                 with _ignoring(errno.ENOENT, errno.ENODEV):
                     self._request(
+                        f"detaching a BPF program from {link.name}, {hook.name.lower()}",
                         "tc",
                         "del-filter",
                         "bpf",
@@ -411,7 +456,7 @@ def _in_the_way(found: Any, link: Link, hook: Hook) -> StateError:
 def _ignoring(*codes: int) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except LinkError as error:
         if error.errno not in codes:
             raise
 
@@ -444,7 +489,11 @@ def open_links() -> Iterator[Links]:
     """A netlink socket in the network namespace this thread is in."""
     try:
         from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
     except ImportError as error:
         raise HostError(f"pyroute2 is missing: {error}", "pip install pyroute2") from error
-    with IPRoute() as netlink:
-        yield Links(netlink)
+    try:
+        with IPRoute() as netlink:
+            yield Links(netlink)
+    except NetlinkError as error:
+        raise LinkError("reading interfaces, routes and filters", error.code) from error

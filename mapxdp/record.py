@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mapxdp import locks
 from mapxdp.config import require_name
-from mapxdp.errors import StateError
+from mapxdp.errors import StateError, refusals, refused
 
 DIRECTORY = Path("/run/mapxdp")
+_REMEDY = f"see that {DIRECTORY} is a directory in a writable file system with room left"
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ class Record:
 
     def save(self) -> None:
         """Writes the record, in one step over a former one."""
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
         path = file(self.name, "json")
         temporary = file(self.name, "new")
-        temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        temporary.rename(path)
+        with refusals(f"{path} cannot be written", _REMEDY):
+            DIRECTORY.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+            temporary.rename(path)
 
 
 def load(name: str) -> Record | None:
@@ -68,6 +70,8 @@ def load(name: str) -> Record | None:
         return Record(**data)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise refused(f"{path} cannot be read", error, _REMEDY) from error
     except (ValueError, TypeError, LookupError) as error:
         raise StateError(
             f"{path} cannot be understood: {error}",
@@ -77,8 +81,10 @@ def load(name: str) -> Record | None:
 
 def delete(name: str) -> None:
     """Forgets an instance, and what its process left behind."""
-    for kind in ("json", "log", "state"):
-        file(name, kind).unlink(missing_ok=True)
+    for kind in ("json", "new", "log", "state"):
+        path = file(name, kind)
+        with refusals(f"{path} cannot be removed", _REMEDY):
+            path.unlink(missing_ok=True)
 
 
 def changing(name: str) -> AbstractContextManager[None]:

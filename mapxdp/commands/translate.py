@@ -11,6 +11,7 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp.config import Config, Napt44Mode
+from mapxdp.errors import refusals
 from mapxdp.software import capture, hop
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.verdict import Outcome
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     report = capture.run(arguments.source, arguments.target, handle)
     if arguments.report is not None:
         entries = [asdict(entry) for entry in report]
-        arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        with refusals(f"the report {arguments.report} cannot be written", "name another file"):
+            arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
     translated = sum(entry.verdict == "translated" for entry in report)
     print(f"{len(report)} packets in, {translated} translated, into {arguments.target}")
 

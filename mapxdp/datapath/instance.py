@@ -123,7 +123,7 @@ def remove(name: str) -> None:
 def _open_former(closing: ExitStack, run: Path | None, pin: str) -> int | None:
     if run is None:
         return None
-    with suppress(FileNotFoundError):
+    with suppress(libbpf.NotPinned):
         fd = libbpf.open_pinned(run / pin)
         closing.callback(os.close, fd)
         return fd

@@ -22,7 +22,7 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp import netns, record
-from mapxdp.errors import HostError, StateError
+from mapxdp.errors import HostError, StateError, refusals
 from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Count, Counters, Mapping
 from mapxdp.reasons import Reason
@@ -69,10 +69,12 @@ class State:
 
 def start(job: Job) -> RunningDaemon:
     """Starts the process; HostError with its words if it does not come to work."""
-    record.DIRECTORY.mkdir(parents=True, exist_ok=True)
     log = record.file(job.name, "log")
+    with refusals(f"{log} cannot be written", f"see that {record.DIRECTORY} can be written to"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        errors = log.open("wb")
     try:
-        with log.open("wb") as errors:
+        with errors:
             started = subprocess.run(
                 [sys.executable, "-m", _MODULE, job.name],
                 input=json.dumps(asdict(job)).encode(),
