@@ -70,6 +70,7 @@ def down(name: str, say: Say) -> None:
                     _restore_network(running, say)
         for process in daemon.processes(name):
             daemon.stop(process)
+        daemon.remove_files(name)
         instance.remove(name)
         record.delete(name)
     directory = bpffs.instance_directory(name)

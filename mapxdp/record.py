@@ -80,8 +80,8 @@ def load(name: str) -> Record | None:
 
 
 def delete(name: str) -> None:
-    """Forgets an instance, and what its process left behind."""
-    for kind in ("json", "new", "log", "state"):
+    """Forgets an instance."""
+    for kind in ("json", "new"):
         path = file(name, kind)
         with refusals(f"{path} cannot be removed", _REMEDY):
             path.unlink(missing_ok=True)

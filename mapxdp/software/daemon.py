@@ -105,6 +105,14 @@ def stop(process: int) -> None:
         time.sleep(0.05)
 
 
+def remove_files(name: str) -> None:
+    """Removes what the processes of an instance wrote."""
+    for kind in ("log", "state"):
+        path = record.file(name, kind)
+        with refusals(f"{path} cannot be removed", "remove it by hand"):
+            path.unlink(missing_ok=True)
+
+
 def is_running(process: int) -> bool:
     """True if the process is there, and is one of this program's."""
     return _MODULE.encode() in _command(process)
