@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from mapxdp import bpf_source, ce, cli, health, netns, record
 from mapxdp.datapath import bpffs, libbpf
 from mapxdp.datapath.instance import Instance
 from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
-from mapxdp.links import Hook, Link, Links, open_links
+from mapxdp.links import Hook, Link, LinkError, Links, open_links
 from mapxdp.record import Record
 
 MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
@@ -371,6 +372,42 @@ def test_errors_of_the_command_line_are_one_line(
     assert said.startswith("mapxdp: no IPv6 default route through wan")
     assert "→" in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_refusal_of_netlink_is_one_line(
+    cpe: Router, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Links, what: str, *_: Any, **__: Any) -> None:
+        raise LinkError(what, errno.EOPNOTSUPP)
+
+    before = cpe.state()
+    monkeypatch.setattr(Links, "_request", refuse)
+    assert cli.main(["up", "-c", str(cpe.config), "--netns", cpe.name]) == HostError.exit_code
+    monkeypatch.undo()
+    assert capsys.readouterr().err == (
+        f"mapxdp: adding {MAP_ADDRESS}/128 to wan: Operation not supported "
+        "→ the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'\n"
+    )
+    assert cpe.state() == before
+
+
+def test_a_refusal_of_bpf_is_one_line(
+    cpe: Router,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Pins outside of a BPF file system: the kernel says no to root, too."""
+    before = cpe.state()
+    monkeypatch.setattr(bpffs, "INSTANCES", tmp_path / "mapxdp")
+    assert cli.main(["up", "-c", str(cpe.config), "--netns", cpe.name]) == HostError.exit_code
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert said.startswith(f"mapxdp: the kernel did not pin {tmp_path}/mapxdp/{cpe.name}/run-")
+    assert ": Operation not permitted → root is denied this here" in said
+    assert len(said.splitlines()) == 1
+    assert cpe.state() == before
+    assert not (tmp_path / "mapxdp" / cpe.name).exists()
 
 
 def test_down_of_nothing(bpf: None) -> None:
