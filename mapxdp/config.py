@@ -26,6 +26,7 @@ from mapxdp.table_reader import Table, TableReader
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_NAME_RULE = "letters, digits, - and _, at most 32, the first a letter or digit"
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # dev_valid_name() of the kernel
 _DRAFT03_PSID_OFFSET = 4
 _SMALLEST_MSS = 536
@@ -93,7 +94,31 @@ class Config:
             )
 
 
-def load(path: Path) -> Config:
+def require_name(name: str) -> str:
+    """``name`` again, if an instance can have it; InvalidValue if not.
+
+    Names become names of files: every path that is made of one is made with this.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidValue(
+            "name",
+            name,
+            f"it has to be {_NAME_RULE}",
+            "write the ce.name of its configuration file",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration, and the file it was read from: once, as a pipe can be."""
+
+    path: Path
+    text: str
+    config: Config
+
+
+def load(path: Path) -> ConfigFile:
     """Reads and checks a configuration file. ConfigError says what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -101,7 +126,7 @@ def load(path: Path) -> Config:
         raise ConfigError(
             str(path), "file", path, f"it cannot be read: {error}", "name a readable TOML file"
         ) from error
-    return parse(text, str(path))
+    return ConfigFile(path, text, parse(text, str(path)))
 
 
 def parse(text: str, where: str) -> Config:
@@ -144,7 +169,7 @@ def _config(top: TableReader) -> Config:
     napt44 = top.table("napt44", optional=True)
     mtu = top.table("mtu", optional=True)
     config = Config(
-        name=ce.text("name", _NAME, "letters, digits, - and _, at most 32", default="mapxdp"),
+        name=ce.text("name", _NAME, _NAME_RULE, default="mapxdp"),
         wan=ce.text("wan", _INTERFACE, "the name of a network interface"),
         lan=ce.texts("lan", _INTERFACE, "names of network interfaces"),
         datapath=ce.choice("datapath", DatapathKind, DatapathKind.AUTO),

@@ -23,11 +23,11 @@ class Health:
 
 def check(running: Record) -> list[Health]:
     """Looks at the interface, the routes and the settings of a running instance."""
-    again = f"mapxdp up -c {running.config_path} puts it right"
+    again = f"{running.up_command} puts it right"
     try:
         with netns.entered(running.netns), open_links() as links:
             link = links.find(running.wan)
-            own = _process if running.process is not None else _programs
+            own = _process if running.datapath == "software" else _programs
             return [
                 *own(links, link, running, again),
                 _route(links, running, again),

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 from mapxdp import config as configuration
 from mapxdp import record
-from mapxdp.config import Config
+from mapxdp.config import Config, require_name
 from mapxdp.datapath import bpffs, instance, observe
 from mapxdp.datapath.maps import MapSet
 from mapxdp.errors import StateError
@@ -267,8 +267,8 @@ class _Watched:
         # Asked before anything is opened: what changes meanwhile is seen the next time.
         generation = _generation(running)
         config = configuration.parse(running.config_text, running.config_path)
-        if running.process is not None:
-            self._look = partial(_of_process, running, running.process, config)
+        if running.datapath == "software":
+            self._look = partial(_of_process, running, running.process or 0, config)
         else:
             maps = self._opened.enter_context(instance.opened(running.name, config.domain))
             self._look = partial(_of_maps, running, config, maps)
@@ -285,13 +285,8 @@ class _Watched:
 
 
 def _generation(running: Record) -> object:
-    """Something else after each ``up``, which makes a new process or a new ``config`` map."""
-    if running.process is not None:
-        return running
-    try:
-        return running, (bpffs.instance_directory(running.name) / "config").stat().st_ino
-    except FileNotFoundError:
-        return running, None
+    """Something else after each ``up``, which makes a new process or pins anew."""
+    return running, bpffs.current(bpffs.instance_directory(running.name))
 
 
 def require_running(seen: Snapshot) -> Snapshot:
@@ -346,6 +341,7 @@ def only_or_named(name: str | None) -> str:
     """The instance meant: ``name`` if it runs, or the only one that does; else StateError."""
     running = record.names()
     if name is not None:
+        require_name(name)
         if name in running:
             return name
         known = ", ".join(running) or "none"

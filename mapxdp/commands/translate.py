@@ -11,6 +11,7 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp.config import Config, Napt44Mode
+from mapxdp.errors import refusals
 from mapxdp.software import capture, hop
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.verdict import Outcome, Refused
@@ -40,7 +41,7 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    config = configuration.load(arguments.config)
+    config = configuration.load(arguments.config).config
     edge = _customer_edge(config)
 
     version, through = (4, _upstream) if arguments.direction == "46" else (6, _downstream)
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.report is not None:
         entries = [asdict(entry) for entry in report]
-        arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        with refusals(f"the report {arguments.report} cannot be written", "name another file"):
+            arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
     translated = sum(entry.verdict == "translated" for entry in report)
     print(f"{len(report)} packets in, {translated} translated, into {arguments.target}")
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp import netns, record
-from mapxdp.errors import HostError, StateError
+from mapxdp.errors import HostError, StateError, refusals
 from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Count, Counters, Mapping, MappingKind
 from mapxdp.reasons import Reason
@@ -69,12 +69,14 @@ class State:
 
 def start(job: Job) -> RunningDaemon:
     """Starts the process; HostError with its words if it does not come to work."""
-    record.DIRECTORY.mkdir(parents=True, exist_ok=True)
-    log = record.DIRECTORY / f"{job.name}.log"
+    log = record.file(job.name, "log")
+    with refusals(f"{log} cannot be written", f"see that {record.DIRECTORY} can be written to"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        errors = log.open("wb")
     try:
-        with log.open("wb") as errors:
+        with errors:
             started = subprocess.run(
-                [sys.executable, "-m", _MODULE],
+                [sys.executable, "-m", _MODULE, job.name],
                 input=json.dumps(asdict(job)).encode(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -105,13 +107,30 @@ def stop(process: int) -> None:
         left_behind.unlink(missing_ok=True)
 
 
+def remove_files(name: str) -> None:
+    """Removes what the processes of an instance wrote."""
+    for path in (record.file(name, "log"), *record.DIRECTORY.glob(f"{name}.*.state")):
+        with refusals(f"{path} cannot be removed", "remove it by hand"):
+            path.unlink(missing_ok=True)
+
+
 def is_running(process: int) -> bool:
     """True if the process is there, and is one of this program's."""
+    return _MODULE.encode() in _command(process)
+
+
+def processes(name: str) -> list[int]:
+    """Every process of the instance ``name``: also of an ``up`` that was killed."""
+    wanted = [_MODULE.encode(), name.encode()]
+    found = (int(path.name) for path in Path("/proc").glob("[1-9]*"))
+    return [process for process in found if _command(process)[2:4] == wanted]
+
+
+def _command(process: int) -> list[bytes]:
     try:
-        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return _MODULE.encode() in command
+        return []
 
 
 def read_state(name: str, process: int) -> State:
@@ -122,7 +141,7 @@ def read_state(name: str, process: int) -> State:
     except (OSError, ValueError) as error:
         raise StateError(
             f"the software datapath of {name} shows nothing: {error}",
-            f"see {record.DIRECTORY / name}.log; mapxdp up starts it again",
+            f"see {record.file(name, 'log')}; mapxdp up starts it again",
         ) from error
 
     def counts(direction: str) -> dict[Reason, Count]:
@@ -152,7 +171,7 @@ def _mapping_from(entry: list[Any]) -> Mapping:
 
 
 def _state_path(name: str, process: int) -> Path:
-    return record.DIRECTORY / f"{name}.{process}.state"
+    return record.file(name, f"{process}.state")
 
 
 class _Worker:

@@ -420,7 +420,9 @@ def test_a_name_no_interface_can_have_is_refused(name: str) -> None:
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ce.toml"
     path.write_text(EXAMPLE.replace("# RFC", "# é → RFC"), encoding="utf-8")
-    assert config.load(path) == config.parse(EXAMPLE, "elsewhere")
+    loaded = config.load(path)
+    assert loaded.config == config.parse(EXAMPLE, "elsewhere")
+    assert loaded.text == path.read_text(encoding="utf-8")
 
 
 def test_an_error_names_the_file(tmp_path: Path) -> None:
