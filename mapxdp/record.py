@@ -20,7 +20,8 @@ class Record:
     """One running instance. What was there before ``up`` is not in ``added_…``.
 
     ``tun`` and ``process`` are those of the software datapath. ``forwards`` are the port
-    forwards that were added at run time, as ``str(Forward)`` writes them.
+    forwards that were added at run time, as ``str(Forward)`` writes them. ``nft_table`` is that
+    of netfilter mode.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Record:
     tun: str | None = None
     process: int | None = None
     forwards: tuple[str, ...] = ()
+    nft_table: str | None = None
 
     @property
     def datapath(self) -> str:

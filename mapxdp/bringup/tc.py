@@ -8,9 +8,8 @@ from dataclasses import replace
 from ipaddress import IPv6Interface
 
 from mapxdp import host
-from mapxdp.bringup import steps
+from mapxdp.bringup import netfilter, steps
 from mapxdp.bringup.plan import Plan, Say
-from mapxdp.config import Napt44Mode
 from mapxdp.datapath import bpffs, instance
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance
@@ -35,6 +34,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
             prepared.commit()
             undo.pop_all()
     _remove_former_address(plan, links, former, say)
+    netfilter.finish(plan, links, made, former, say)
     return made
 
 
@@ -63,6 +63,7 @@ def _change_network(
     added_clsact = links.add_clsact(plan.link)
     if added_clsact:
         undo.callback(links.delete_clsact, plan.link)
+    nft_table = netfilter.install(plan, undo, say)
     _attach(plan, prepared, links, undo)
     say(f"attached to {plan.link.name}: TC egress and ingress")
     steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, former, undo)
@@ -76,6 +77,7 @@ def _change_network(
         added_address=added_address,
         added_clsact=added_clsact,
         former_sysctls=sysctls,
+        nft_table=nft_table,
     )
     return _with_former(made, former)
 
