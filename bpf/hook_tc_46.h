@@ -157,6 +157,8 @@ INLINE enum reason tc_port_46(struct __sk_buff *skb, const struct tc_upstream *u
 		*port = up->packet.transport.source_port;
 		return check_source(up->config, &up->packet);
 	}
+	if (up->config->napt44 == NAPT44_NETFILTER)
+		return real_port_46(up->config, &up->packet, port);
 	applicant = applicant_for(up->config, &up->packet);
 	if (sweep_is_due(applicant.now) && !(skb->cb[CB_LADDER] & LADDER_SWEPT)) {
 		skb->cb[CB_LADDER] |= LADDER_SWEPT;

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, IPv6Interface
 from pathlib import Path
 
 from mapxdp import config as configuration
-from mapxdp import host, netns, record
+from mapxdp import host, netns, nftables, record
 from mapxdp.bringup import plan as planning
 from mapxdp.bringup import software, tc
 from mapxdp.bringup.plan import Say
@@ -81,6 +81,8 @@ def down(name: str, say: Say) -> None:
 
 def _restore_network(running: Record, say: Say) -> None:
     """Takes back what ``up`` did, as far as it is still there."""
+    if running.nft_table is not None:
+        nftables.remove(running.nft_table)
     with open_links() as links:
         try:
             link = links.find(running.wan)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Interfaces, addresses, routes and TC filters, through pyroute2: the only module that knows it.
+"""Interfaces, addresses, routes and TC filters, through pyroute2.
 
 Everything happens in the network namespace the calling thread is in. What the kernel refuses
 is a LinkError.
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
 from mapxdp.errors import HostError, StateError, permission_remedy
@@ -180,6 +180,16 @@ class Links:
             for index, gateway in _next_hops(route)
             if index
         ]
+
+    def ipv4_goes_through(self, link: Link, destination: IPv4Address) -> bool:
+        """True if packets to ``destination`` leave through the link."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            routes = self._netlink.route("get", dst=str(destination))
+        except NetlinkError:  # there is no route
+            return False
+        return any(route.get_attr("RTA_OIF") == link.index for route in routes)
 
     def our_ipv4_default_route(self) -> DefaultRoute | None:
         """The IPv4 default route that this program set, if it did."""

@@ -24,8 +24,9 @@ class Record:
     """One running instance. What was there before ``up`` is not in ``added_…``.
 
     ``tun`` and ``process`` are those of the software datapath. ``forwards`` are the port
-    forwards that were added at run time, as ``str(Forward)`` writes them. While ``up`` works,
-    or where it was killed, what it added so far is noted already, and all else is as before.
+    forwards that were added at run time, as ``str(Forward)`` writes them; ``nft_table`` is that
+    of netfilter mode. While ``up`` works, or where it was killed, what it added so far is noted
+    already, and all else is as before.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Record:
     tun: str | None = None
     process: int | None = None
     forwards: tuple[str, ...] = ()
+    nft_table: str | None = None
 
     @property
     def up_command(self) -> str:

@@ -93,12 +93,12 @@ def refuse_unsupported(config: Config) -> None:
             "the XDP accelerator is not part of this version",
             'use "auto" or "tc": every packet is handled there',
         )
-    if config.napt44 is Napt44Mode.NETFILTER:
+    if config.napt44 is Napt44Mode.NETFILTER and config.datapath is DatapathKind.SOFTWARE:
         raise InvalidValue(
             "napt44.mode",
             config.napt44,
-            "NAPT44 by netfilter is not part of this version",
-            'use "bpf"',
+            "the software datapath does NAPT44 itself",
+            'use "bpf", or ce.datapath = "tc"',
         )
     if config.domain.forwarding_rules:
         raise InvalidValue(

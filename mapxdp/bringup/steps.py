@@ -45,6 +45,8 @@ class Journal:
             added_clsact=self.record.added_clsact,
             added_proxies=self.record.added_proxies,
             former_sysctls=self.record.former_sysctls,
+            forwards=self.record.forwards,
+            nft_table=self.record.nft_table,
             **changes,
         )
         self.record.save()

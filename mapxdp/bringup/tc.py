@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mapxdp import host
-from mapxdp.bringup import steps
+from mapxdp.bringup import netfilter, steps
 from mapxdp.bringup.plan import Plan, Say
 from mapxdp.bringup.steps import Journal
 from mapxdp.datapath import bpffs, instance
@@ -37,6 +37,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
             undo.pop_all()
         prepared.remove_former()
     steps.remove_former_addresses(plan, links, journal, say)
+    netfilter.finish(plan, links, journal, say)
     return journal.record
 
 
@@ -61,6 +62,7 @@ def _change_network(
         journal.note(added_clsact=True)
         links.add_clsact(plan.link)
         undo.callback(links.delete_clsact, plan.link)
+    netfilter.install(plan, journal, undo, say)
     _attach(plan, prepared, links, undo)
     say(f"attached to {plan.link.name}: TC egress and ingress")
     steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, undo)

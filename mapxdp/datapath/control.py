@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from mapxdp.contract import Contract
-from mapxdp.datapath import bpffs, instance, libbpf
+from mapxdp.datapath import instance, libbpf
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX
 from mapxdp.errors import StateError
@@ -74,14 +74,7 @@ def opened(name: str, domain: Domain) -> Iterator[Control]:
 
 @contextmanager
 def _program(name: str) -> Iterator[int]:
-    path = bpffs.instance_directory(name) / instance.CONTROL_PIN
-    try:
-        fd = libbpf.open_pinned(path)
-    except FileNotFoundError as error:
-        raise StateError(
-            f"{path} is missing: {name} was brought up by a version that takes no commands",
-            "mapxdp up -c FILE, which keeps its port mappings",
-        ) from error
+    fd = libbpf.open_pinned(instance.pinned(name) / instance.CONTROL_PIN)
     try:
         yield fd
     finally:

@@ -138,18 +138,17 @@ def opened(name: str, domain: Domain) -> Iterator[MapSet]:
 
     StateError where nothing is in force, or another version pinned it.
     """
+    with MapSet(tables.contract_for(domain.port_set)) as maps:
+        maps.open_pinned((*STATE_MAPS, "config"), pinned(name))
+        yield maps
+
+
+def pinned(name: str) -> Path:
+    """Where what is in force of an instance is pinned; StateError where nothing is."""
     run = bpffs.current(bpffs.instance_directory(name))
     if run is None:
         raise StateError(
             f"{name} is not wholly up: its datapath is not pinned, perhaps 'up' was killed",
             f"mapxdp up -c FILE again, or mapxdp down {name}",
         )
-    with MapSet(tables.contract_for(domain.port_set)) as maps:
-        try:
-            maps.open_pinned((*STATE_MAPS, "config"), run)
-        except FileNotFoundError as error:
-            raise StateError(
-                f"{name} runs with the maps of another version: {error}",
-                "mapxdp up -c FILE; if that refuses, mapxdp down first",
-            ) from error
-        yield maps
+    return run

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp import host, netns
-from mapxdp.config import DatapathKind, require_name
+from mapxdp.config import DatapathKind, Napt44Mode, require_name
 from mapxdp.errors import HostError
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.rule import MappingRule
@@ -47,6 +47,7 @@ class Lab:
     prefix: str
     mode: Mode
     datapath: DatapathKind = DatapathKind.AUTO
+    napt44: Napt44Mode = Napt44Mode.BPF
 
     def __post_init__(self) -> None:
         require_name(self.instance)
@@ -93,6 +94,9 @@ mode = "{self.mode}"
 datapath = "{self.datapath}"
 end_user_prefix = "{END_USER_PREFIX}"
 {far_end}
+
+[napt44]
+mode = "{self.napt44}"
 
 [[rule]]
 ipv6 = "{RULE.ipv6}"

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mapxdp import netns
-from mapxdp.config import DatapathKind
+from mapxdp.config import DatapathKind, Napt44Mode
 from mapxdp.lab import run, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
@@ -25,9 +25,9 @@ def prefix() -> str:
 
 
 @contextmanager
-def running_lab(mode: str, datapath: str = "auto") -> Iterator[Running]:
+def running_lab(mode: str, datapath: str = "auto", napt44: str = "bpf") -> Iterator[Running]:
     """A lab whose CE is up."""
-    lab = Lab(prefix(), Mode(mode), DatapathKind(datapath))
+    lab = Lab(prefix(), Mode(mode), DatapathKind(datapath), Napt44Mode(napt44))
     with run.built(lab, lambda _: None) as running:
         yield running
 

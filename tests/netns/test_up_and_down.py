@@ -212,8 +212,9 @@ def xdp_asked_for(cpe: Router) -> None:
     cpe.write_config(CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "xdp"'))
 
 
-def netfilter_asked_for(cpe: Router) -> None:
-    cpe.write_config(CONFIG + '[napt44]\nmode = "netfilter"\n')
+def netfilter_in_software(cpe: Router) -> None:
+    text = CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "software"')
+    cpe.write_config(text + '[napt44]\nmode = "netfilter"\n')
 
 
 def mesh_asked_for(cpe: Router) -> None:
@@ -240,7 +241,7 @@ ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
     ),
     prefix_without_rule: (InvalidValue, "it matches no rule"),
     xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
-    netfilter_asked_for: (InvalidValue, "NAPT44 by netfilter is not part of this version"),
+    netfilter_in_software: (InvalidValue, "the software datapath does NAPT44 itself"),
     mesh_asked_for: (InvalidValue, "forwarding rules .mesh. are not part of this version"),
     prefix_translated: (InvalidValue, "MAP-T of a whole IPv4 prefix"),
 }

@@ -96,7 +96,7 @@ def test_a_header_includes_what_it_needs(header: Path, tmp_path: Path) -> None:
 #: Which outside library only which module may import.
 ONLY_IMPORTERS = {
     "bcc": {"mapxdp/datapath/compiler.py"},
-    "pyroute2": {"mapxdp/links.py"},
+    "pyroute2": {"mapxdp/conntrack.py", "mapxdp/links.py"},
     "rich": {"mapxdp/views/", "mapxdp/commands/", "mapxdp/lab/run.py"},
     "scapy": {"mapxdp/software/capture.py"},
 }
@@ -164,6 +164,7 @@ C_LAYERS = (
         "mapping_state.h",
         "transport_change.h",
         "choose.h",
+        "virtual_port.h",
     },
     {"portable.h", "config.h", "counters.h", "napt44.h", "napt44_alloc.h"},
     {"translate46.h", "translate64.h"},
