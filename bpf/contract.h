@@ -252,6 +252,7 @@ struct event {
 /* What the control plane asks the control program to do; it comes as a packet. */
 enum command_kind {
 	COMMAND_FORWARD,      /* makes `slot` a port forward to `endpoint` */
+	COMMAND_RESERVE,      /* takes `slot` out of use */
 	COMMAND_RELEASE_SLOT, /* frees `slot`, whatever it is */
 	COMMAND_RELEASE_FLOW, /* ends the flow at `slot` in the flows */
 	COMMAND_SWEEP,	      /* one run of the sweep; COMMAND_CHANGED: there is more to do */

@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mapxdp import host
-from mapxdp.bringup import netfilter, steps
+from mapxdp.bringup import netfilter, ports, steps
 from mapxdp.bringup.plan import Plan, Say
 from mapxdp.bringup.steps import Journal
 from mapxdp.datapath import bpffs, instance
@@ -38,6 +38,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
         prepared.remove_former()
     steps.remove_former_addresses(plan, links, journal, say)
     netfilter.finish(plan, links, journal, say)
+    ports.reconcile(plan, journal, say)
     return journal.record
 
 

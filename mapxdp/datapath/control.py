@@ -121,6 +121,29 @@ def forward(control: Control, wanted: Forward, port: int) -> Result:
     return _command(control, "COMMAND_FORWARD", slot, 0, endpoint)
 
 
+def reserve(control: Control, protocol: Protocol, port: int) -> Result:
+    """Takes a port out of use, if it is free."""
+    return _command(control, "COMMAND_RESERVE", slot_index(control, protocol, port), 0)
+
+
+def unreserve(control: Control, protocol: Protocol, port: int) -> Result:
+    """Gives a port back that was taken out of use."""
+    slot = slot_index(control, protocol, port)
+    return release_slot(control, slot, reserved_word(control.contract))
+
+
+def is_reserved(control: Control, protocol: Protocol, port: int) -> bool:
+    """Whether a port is out of use."""
+    slot = slot_index(control, protocol, port)
+    owner = control.contract["mapping"].unpack(control.element("slots", slot))["owner"]
+    return bool(owner == reserved_word(control.contract))
+
+
+def reserved_word(contract: Contract) -> int:
+    """The owner word of a port that is out of use."""
+    return contract.number("SLOT_RESERVED") << contract.number("OWNER_STATE_SHIFT")
+
+
 def slot_index(control: Control, protocol: Protocol, port: int) -> int:
     """Where the slot of a port of the set is."""
     first = control.contract.number(PROTOCOL_INDEX[protocol]) * control.contract.number("SLOTS")
