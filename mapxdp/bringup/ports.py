@@ -20,14 +20,18 @@ from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Mapping, MappingKind
 
 
-def reconcile(plan: Plan, journal: Journal, say: Say) -> None:
-    """Makes reserved ports and forwards those of the plan and of the record."""
+def reconcile(plan: Plan, journal: Journal, kept_mappings: bool, say: Say) -> None:
+    """Makes reserved ports and forwards those of the plan and of the record.
+
+    New tables begin with the right ports reserved; only kept ones are looked at.
+    """
     if plan.config.napt44 is not Napt44Mode.BPF:
         return
     name, domain = plan.config.name, plan.config.domain
     with instance.opened(name, domain) as maps, control.opened(name, domain) as running:
         mappings = observe.read_mappings(maps)
-        _reserve(plan, running, say)
+        if kept_mappings:
+            _reserve(plan, running, say)
         _forward(plan, journal, running, mappings, say)
 
 

@@ -38,7 +38,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
         prepared.remove_former()
     steps.remove_former_addresses(plan, links, journal, say)
     netfilter.finish(plan, links, journal, say)
-    ports.reconcile(plan, journal, say)
+    ports.reconcile(plan, journal, prepared.kept_mappings, say)
     return journal.record
 
 
