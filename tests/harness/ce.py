@@ -32,7 +32,8 @@ _ACTION = {ReasonClass.DROP: 2}
 _ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
 _REDIRECT = 7
 #: Of struct __sk_buff, <linux/bpf.h>.
-_GSO_SEGS_OFFSET, _GSO_SIZE_OFFSET, _CONTEXT_SIZE = 164, 176, 192
+_CONTEXT = {"mark": 8, "priority": 32, "gso_segs": 164, "gso_size": 176}
+_CONTEXT_SIZE = 192
 
 
 class _StoppedClock(TickClock):
@@ -134,6 +135,10 @@ class LoadedCe:
     def from_wan(self, packet: bytes, **context: int) -> Outcome:
         """An IP packet through the downstream program."""
         return self._run(self.programs.downstream.fd, "DIRECTION_64", packet, context)
+
+    def through(self, fd: int, direction: str, packet: bytes, **context: int) -> Outcome:
+        """An IP packet through a program that ends in one of the datapath's."""
+        return self._run(fd, direction, packet, context)
 
     def _run(self, fd: int, direction: str, packet: bytes, context: dict[str, int]) -> Outcome:
         version = packet[0] >> 4
@@ -403,12 +408,12 @@ class _Recount:
         return int.from_bytes(address, "big") % self._number("HOSTS")
 
 
-def _context(gso_size: int = 0, gso_segs: int = 0) -> bytes | None:
-    if not gso_size:
+def _context(**fields: int) -> bytes | None:
+    if not any(fields.values()):
         return None
     context = bytearray(_CONTEXT_SIZE)
-    struct.pack_into("=I", context, _GSO_SEGS_OFFSET, gso_segs)
-    struct.pack_into("=I", context, _GSO_SIZE_OFFSET, gso_size)
+    for name, value in fields.items():
+        struct.pack_into("=I", context, _CONTEXT[name], value)
     return bytes(context)
 
 
