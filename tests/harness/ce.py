@@ -11,6 +11,7 @@ import mmap
 import struct
 import sys
 from types import TracebackType
+from typing import Any
 
 from harness.domains import domain
 from mapxdp.contract import read_contract
@@ -181,6 +182,24 @@ class LoadedCe:
     def slots(self) -> dict[tuple[int, int], dict[str, int]]:
         """Every slot that is not free, by protocol index and position."""
         return used_slots(self.maps)
+
+    def flows(self) -> dict[int, dict[str, int]]:
+        """Every flow that is not free, by its position."""
+        return used_mappings(self.maps, "flows")
+
+    def pool(self) -> dict[str, Any]:
+        """What is free and shared, as the datapath counts it."""
+        return self.maps.contract["pool"].unpack(self.maps.value("pool"))
+
+    def recounted(self) -> list[str]:
+        """Where the tables contradict each other; nothing, if all is well."""
+        return inconsistencies(self.maps, self.domain)
+
+    def slot_index(self, protocol: str, port: int) -> int:
+        """Where the slot of a port of the set is; ``protocol`` as in INDEX_UDP."""
+        number = self.maps.contract.number
+        position = list(self.domain.port_set).index(port)
+        return number(f"INDEX_{protocol}") * number("SLOTS") + position
 
     def occupy_all_slots_behind_the_bitmap(self) -> None:
         """Gives every slot an owner that never goes; the bitmap does not say so."""

@@ -69,3 +69,12 @@ def endpoint_reached(outcome: Outcome) -> tuple[str, int]:
     at = 24 if packet[9] == packets.ICMP else 22
     address = ".".join(map(str, packet[16:20]))
     return address, int.from_bytes(packet[at : at + 2], "big")
+
+
+def endpoint(number: int) -> tuple[str, int]:
+    """LAN endpoints that are all different, each of another host."""
+    return f"10.0.{number >> 8}.{number & 0xFF}", 40000 + number % 10_000
+
+
+def servers(count: int) -> list[str]:
+    return [f"198.51.100.{number}" for number in range(1, count + 1)]
