@@ -25,13 +25,13 @@ def policy(
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def strict(**changes: object) -> Napt44Policy:
+def strict(filtering: Filtering = Filtering.ADF, **changes: object) -> Napt44Policy:
     """One port for each endpoint: nothing is shared, and no host is too greedy."""
     unlimited: dict[str, object] = {"host_ports_min": NO_LIMIT, "host_ports_max": NO_LIMIT}
-    return policy(MappingPolicy.EIM, **unlimited | changes)
+    return policy(MappingPolicy.EIM, filtering, **unlimited | changes)
 
 
-def shared(**changes: object) -> Napt44Policy:
+def shared(filtering: Filtering = Filtering.ADF, **changes: object) -> Napt44Policy:
     """Every port is shared, and no host is too greedy."""
     unlimited: dict[str, object] = {"host_ports_min": NO_LIMIT}
-    return policy(MappingPolicy.SHARED, **unlimited | changes)
+    return policy(MappingPolicy.SHARED, filtering, **unlimited | changes)
