@@ -93,7 +93,7 @@ INLINE __u32 next_shared_word(__u32 index, __u32 first, __u32 words)
 		OPAQUE(words);
 		if (i >= words)
 			return NOWHERE;
-		number = position_after(first, i, words);
+		number = position_after(first, i, words) & WORD_MASK;
 		word = shared_word(index, number);
 		if (!word)
 			return NOWHERE;
@@ -167,7 +167,7 @@ INLINE __u32 find_free_flow(void)
 	for (__u32 i = 0; i < FLOW_SEARCH_WORDS; i++) {
 		const __u64 *word;
 
-		number = position_after(first, i, FLOW_WORDS);
+		number = (first + i) & (FLOW_WORDS - 1);
 		word = flow_word(number);
 		if (!word)
 			return NOWHERE;

@@ -44,7 +44,7 @@ INLINE __u32 lowest_bit_from(__u64 word, __u32 turn)
 /* The checks of the words are for the verifier, which has lost sight of the bounds by then. */
 INLINE __u64 *taken_word(__u32 index, __u32 number)
 {
-	__u64 word = index * WORDS_PER_PROTOCOL + number;
+	__u64 word = (__u64)index * WORDS_PER_PROTOCOL + number;
 
 	OPAQUE(word);
 	return word < PROTOCOLS * WORDS_PER_PROTOCOL ? &the_pool()->taken[word] : 0;
@@ -52,7 +52,7 @@ INLINE __u64 *taken_word(__u32 index, __u32 number)
 
 INLINE __u64 *shared_word(__u32 index, __u32 number)
 {
-	__u64 word = index * WORDS_PER_PROTOCOL + number;
+	__u64 word = (__u64)index * WORDS_PER_PROTOCOL + number;
 
 	OPAQUE(word);
 	return word < PROTOCOLS * WORDS_PER_PROTOCOL ? &the_pool()->shared[word] : 0;
