@@ -40,6 +40,30 @@ INLINE enum command_result make_forward(const struct command *command)
 	return COMMAND_DONE;
 }
 
+/* A free slot is taken out of use. */
+INLINE enum command_result reserve_slot(const struct command *command)
+{
+	__u32 protocol = command->slot / SLOTS;
+	__u32 position = command->slot - protocol * SLOTS;
+
+	if (protocol >= PROTOCOLS)
+		return COMMAND_MALFORMED;
+	if (!claim_free(protocol, position, (__u64)SLOT_RESERVED << OWNER_STATE_SHIFT))
+		return COMMAND_CHANGED;
+	count_freed(protocol); /* what is reserved is not counted as used */
+	return COMMAND_DONE;
+}
+
+INLINE enum command_result unreserve_slot(const struct command *command, struct mapping *slot)
+{
+	__u32 protocol = command->slot / SLOTS;
+
+	if (!swap_owner(slot, command->owner, 0))
+		return COMMAND_CHANGED;
+	mark_free(protocol, command->slot - protocol * SLOTS);
+	return COMMAND_DONE;
+}
+
 INLINE enum command_result release_slot(const struct command *command)
 {
 	const struct config *config = active_config();
@@ -48,7 +72,11 @@ INLINE enum command_result release_slot(const struct command *command)
 	struct mapping *slot = slot_at(command->slot);
 	enum slot_state state = owner_state(command->owner);
 
-	if (!slot || protocol >= PROTOCOLS || (state != SLOT_EIM && state != SLOT_STATIC))
+	if (!slot || protocol >= PROTOCOLS)
+		return COMMAND_MALFORMED;
+	if (state == SLOT_RESERVED)
+		return unreserve_slot(command, slot);
+	if (state != SLOT_EIM && state != SLOT_STATIC)
 		return COMMAND_MALFORMED;
 	if (!swap_owner(slot, command->owner, with_state(command->owner, SLOT_DYING)))
 		return COMMAND_CHANGED;
@@ -93,6 +121,8 @@ INLINE int obey(struct __sk_buff *skb)
 	switch (command.kind) {
 	case COMMAND_FORWARD:
 		return make_forward(&command);
+	case COMMAND_RESERVE:
+		return reserve_slot(&command);
 	case COMMAND_RELEASE_SLOT:
 		return release_slot(&command);
 	case COMMAND_RELEASE_FLOW:

@@ -157,6 +157,8 @@ INLINE enum reason tc_port_46(struct __sk_buff *skb, const struct tc_upstream *u
 		*port = up->packet.transport.source_port;
 		return check_source(up->config, &up->packet);
 	}
+	if (up->config->napt44 == NAPT44_NETFILTER)
+		return real_port_46(up->config, &up->packet, port);
 	applicant = applicant_for(up->config, &up->packet);
 	if (sweep_is_due(applicant.now) && !(skb->cb[CB_LADDER] & LADDER_SWEPT)) {
 		skb->cb[CB_LADDER] |= LADDER_SWEPT;
@@ -353,6 +355,16 @@ INLINE enum reason tc_find_place(struct __sk_buff *skb, const struct applicant *
 	return tc_grow_pool(skb, applicant, allowance, position);
 }
 
+/* There can be no flow, for the reason given: but a port of its own, perhaps. */
+INLINE enum reason tc_no_flow(struct __sk_buff *skb, const struct applicant *applicant,
+			      enum ladder why)
+{
+	skb->cb[CB_LADDER] |= why;
+	if (skb->cb[CB_LADDER] & LADDER_OWN)
+		return tc_under_pressure(skb, applicant);
+	return tc_refuse_all(skb, applicant);
+}
+
 /* Share program. */
 INLINE enum reason tc_share_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
 {
@@ -363,8 +375,12 @@ INLINE enum reason tc_share_46(struct __sk_buff *skb, const struct tc_upstream *
 
 	if (is_gated(&applicant, 0))
 		return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
-	if (!allowance.flow || is_gated(&applicant, applicant.endpoint.ipv4))
+	if (is_gated(&applicant, applicant.endpoint.ipv4))
 		return tc_refuse(skb, REASON_HOST_LIMIT);
+	if (!allowance.flow)
+		return tc_no_flow(skb, &applicant, LADDER_LIMITED);
+	if (READ_ONCE(the_pool()->flow_count) >= FLOWS)
+		return tc_no_flow(skb, &applicant, LADDER_FLOWS_FULL);
 	reason = tc_find_place(skb, &applicant, &allowance, &position);
 	if (reason)
 		return reason;
@@ -386,8 +402,7 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 	case ALLOCATION_RETRY:
 		return tc_retry(skb);
 	case ALLOCATION_FLOWS_FULL:
-		skb->cb[CB_LADDER] |= LADDER_FLOWS_FULL;
-		return tc_refuse_all(skb, &applicant);
+		return tc_no_flow(skb, &applicant, LADDER_FLOWS_FULL);
 	default:
 		return REASON_MAPPING_INDEX_FULL;
 	}

@@ -29,10 +29,9 @@ enum allocation {
 	ALLOCATION_FLOWS_FULL,
 };
 
-/* How many words one search reads: all there are up to 16384 ports. The ports of an unshared
- * address are more; there it samples a quarter, and reclaim, which takes free slots too, goes
- * on from where it finds none. */
-#define SEARCH_WORDS (WORDS_PER_PROTOCOL < 256 ? WORDS_PER_PROTOCOL : 256)
+/* How many words one search reads: all there are up to 4096 ports. Of more it reads a part, and
+ * reclaim, which takes free slots too, goes on where it finds none. */
+#define SEARCH_WORDS (WORDS_PER_PROTOCOL < 64 ? WORDS_PER_PROTOCOL : 64)
 #define PORT_MASK    0xffffU
 
 /* Of a word of the bitmaps, as PORT_MASK is of a port. It changes nothing, but makes every turn

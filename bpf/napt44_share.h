@@ -164,7 +164,7 @@ INLINE __u32 find_free_flow(void)
 	__u64 free = 0;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < FLOW_WORDS; i++) {
+	for (__u32 i = 0; i < FLOW_SEARCH_WORDS; i++) {
 		const __u64 *word;
 
 		number = (first + i) & (FLOW_WORDS - 1);

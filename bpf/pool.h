@@ -8,6 +8,8 @@
 
 #define WORDS_PER_PROTOCOL (SLOTS / WORD_BITS)
 #define FLOW_WORDS	   (FLOWS / WORD_BITS)
+/* Of more than 16384 flows one search reads a part, at random. */
+#define FLOW_SEARCH_WORDS  (FLOW_WORDS < 256 ? FLOW_WORDS : 256)
 #define NOWHERE		   0xffffffffU
 
 INLINE struct pool *the_pool(void)

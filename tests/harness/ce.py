@@ -19,6 +19,7 @@ from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
+from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
 from mapxdp.reasons import Reason, ReasonClass
@@ -70,7 +71,7 @@ class LoadedCe:
         contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
-        self.programs = programs.load(ce_domain.mode, self.maps)
+        self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
         self.reset()
 
     def __enter__(self) -> LoadedCe:

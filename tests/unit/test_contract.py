@@ -271,6 +271,22 @@ def test_what_is_packed_is_unpacked(name: str, contract: Contract) -> None:
     assert layout.unpack(data) == as_unpacked(layout, values)
 
 
+def test_a_reader_reads_some_members_of_many_structs(contract: Contract) -> None:
+    layout = contract["endpoint"]
+    many = b"".join(
+        layout.pack(ipv4=bytes(4), port=port, protocol=port % 3, zero=0) for port in range(10)
+    )
+    reader = layout.reader("port", "protocol")
+    assert reader.size == layout.size
+    assert list(reader.iter_unpack(many)) == [(port, port % 3) for port in range(10)]
+
+
+@pytest.mark.parametrize("names", [("protocol", "port"), ("port", "nonsense"), ("port", "port")])
+def test_a_reader_of_another_order_is_refused(names: tuple[str, str], contract: Contract) -> None:
+    with pytest.raises(ValueError, match="struct endpoint has not"):
+        contract["endpoint"].reader(*names)
+
+
 def test_octets_lie_where_c_has_them(contract: Contract) -> None:
     endpoint = contract["endpoint"]
     port = (40000).to_bytes(2, sys.byteorder)
