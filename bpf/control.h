@@ -46,7 +46,7 @@ INLINE enum command_result reserve_slot(const struct command *command)
 	__u32 protocol = command->slot / SLOTS;
 	__u32 position = command->slot - protocol * SLOTS;
 
-	if (protocol >= PROTOCOLS)
+	if (protocol >= PROTOCOLS || position >= active_config()->port_count)
 		return COMMAND_MALFORMED;
 	if (!claim_free(protocol, position, (__u64)SLOT_RESERVED << OWNER_STATE_SHIFT))
 		return COMMAND_CHANGED;
