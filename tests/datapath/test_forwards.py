@@ -152,11 +152,33 @@ def test_a_port_in_use_is_not_taken(ce: LoadedCe) -> None:
     assert before.items() <= ce.slots().items()
 
 
-def test_a_reserved_port_is_neither_taken_nor_freed(ce: LoadedCe) -> None:
+def test_a_reserved_port_is_no_forward(ce: LoadedCe) -> None:
     ce.reset(policy=policy(reserved_ports=frozenset({PORTS[7]})))
     assert forward(ce, PORTS[7]) == result(ce, "CHANGED")
-    assert release(ce, PORTS[7]) == result(ce, "MALFORMED")
     assert len(ce.slots()) == 3
+
+
+def reserve(ce: LoadedCe, port: int) -> int:
+    return ce.command("COMMAND_RESERVE", slot(ce, port))
+
+
+def test_a_port_is_reserved_and_given_back(ce: LoadedCe) -> None:
+    assert reserve(ce, PORTS[7]) == result(ce, "DONE")
+    assert reserve(ce, PORTS[7]) == result(ce, "CHANGED")
+    assert receive(ce, PORTS[7], "tcp").reason is Reason.NO_MAPPING
+    assert port_given(send(ce, "tcp", port=PORTS[7])) != PORTS[7]
+    assert port_given(send(ce, "udp", port=PORTS[7])) == PORTS[7], "of TCP alone"
+    assert not ce.recounted()
+    assert release(ce, PORTS[7]) == result(ce, "DONE")
+    assert port_given(send(ce, "tcp", host="192.168.1.3", port=PORTS[7])) == PORTS[7]
+
+
+def test_what_is_in_use_is_not_reserved(ce: LoadedCe) -> None:
+    send(ce, "tcp", port=PORTS[7])
+    shared_port = port_given(send(ce, "tcp", port=1, remote_port=80))
+    forward(ce, PORTS[-1])
+    for port in (PORTS[7], shared_port, PORTS[-1]):
+        assert reserve(ce, port) == result(ce, "CHANGED")
 
 
 def test_whoever_looked_too_long_changes_nothing(ce: LoadedCe) -> None:
@@ -185,6 +207,7 @@ def test_malformed_commands(ce: LoadedCe) -> None:
     malformed = result(ce, "MALFORMED")
     for beyond in (3 * slots, 2**32 - 1):
         assert ce.command("COMMAND_FORWARD", beyond, endpoint=tcp) == malformed
+        assert ce.command("COMMAND_RESERVE", beyond) == malformed
         assert ce.command("COMMAND_RELEASE_SLOT", beyond, 1 << 48) == malformed
     assert ce.command("COMMAND_FORWARD", slots, endpoint=tcp) == malformed, "a slot of UDP"
     for word in (free, shared_word):
@@ -194,7 +217,7 @@ def test_malformed_commands(ce: LoadedCe) -> None:
     assert ce.slots() == {}
 
 
-@pytest.mark.parametrize("kind", [4, 2**32 - 1])
+@pytest.mark.parametrize("kind", [5, 2**32 - 1])
 def test_an_unknown_command(kind: int, ce: LoadedCe) -> None:
     frame = bytes(14) + kind.to_bytes(4, sys.byteorder) + bytes(42)
     assert libbpf.run_program(ce.programs.control.fd, frame).verdict == result(ce, "MALFORMED")
@@ -214,3 +237,4 @@ def test_slots_past_the_port_set(past: int, ce: LoadedCe) -> None:
     """252 ports in 256 slots: the last four are nobody's."""
     tcp = {"ipv4": packets.v4(HOST), "port": 80, "protocol": 0, "zero": 0}
     assert ce.command("COMMAND_FORWARD", past, endpoint=tcp) == result(ce, "MALFORMED")
+    assert ce.command("COMMAND_RESERVE", past) == result(ce, "MALFORMED")
