@@ -12,17 +12,19 @@
  * of what it sends. */
 INLINE enum command_result make_forward(const struct command *command)
 {
+	const struct config *config = active_config();
 	__u32 protocol = command->slot / SLOTS;
 	__u32 position = command->slot - protocol * SLOTS;
 	struct mapping *slot;
 	long error;
 
-	if (protocol >= PROTOCOLS || command->endpoint.protocol != protocol)
+	if (protocol >= PROTOCOLS || command->endpoint.protocol != protocol ||
+	    position >= config->port_count)
 		return COMMAND_MALFORMED;
 	slot = claim_free(protocol, position, owner_word(&command->endpoint, SLOT_CLAIMED));
 	if (!slot)
 		return COMMAND_CHANGED;
-	slot->tick_46 = slot->tick_64 = slot->created = current_tick(active_config());
+	slot->tick_46 = slot->tick_64 = slot->created = current_tick(config);
 	slot->flags = slot->peer = 0;
 	slot->timeout_class = protocol; /* the first classes are the protocols */
 	slot->generation++;
@@ -41,7 +43,7 @@ INLINE enum command_result reserve_slot(const struct command *command)
 	__u32 protocol = command->slot / SLOTS;
 	__u32 position = command->slot - protocol * SLOTS;
 
-	if (protocol >= PROTOCOLS)
+	if (protocol >= PROTOCOLS || position >= active_config()->port_count)
 		return COMMAND_MALFORMED;
 	if (!claim_free(protocol, position, (__u64)SLOT_RESERVED << OWNER_STATE_SHIFT))
 		return COMMAND_CHANGED;

@@ -10,8 +10,9 @@ from harness.ce import LoadedCes
 from harness.domains import RULES, domain
 from harness.follower import Follower
 from harness.packets import SERVER
+from harness.policies import NO_LIMIT, policy
 from mapxdp.contract import Struct
-from mapxdp.datapath import state
+from mapxdp.datapath import observe
 
 HOSTS = ("192.168.1.2", "192.168.1.3")
 
@@ -30,10 +31,11 @@ def fill(follower: Follower, each: int) -> None:
 @pytest.mark.parametrize("count", [63, 252, 1008])
 def test_mappings_are_those_of_the_software_path(count: int, loaded_ces: LoadedCes) -> None:
     """All but the time since the last packet: the clock of the test stands still."""
-    follower = Follower(loaded_ces.get(domain("map-t", RULES[count])))
+    unlimited = policy(host_ports_min=NO_LIMIT)
+    follower = Follower(loaded_ces.get(domain("map-t", RULES[count]), policy=unlimited))
     fill(follower, 50)
-    found = {mapping._replace(idle=0) for mapping in state.read_mappings(follower.ce.maps)}
-    expected = {mapping._replace(idle=0) for mapping in follower.software.napt44.mappings()}
+    found = {mapping._replace(idle=0, age=0) for mapping in observe.read_mappings(follower.ce.maps)}
+    expected = {mapping._replace(idle=0, age=0) for mapping in follower.software.napt44.mappings()}
     assert len(found) == 150
     assert found == expected
 
@@ -56,6 +58,6 @@ def test_the_layout_is_not_asked_for_each_mapping(
     for more in (2, 50):
         fill(follower, more)
         calls = 0
-        state.read_mappings(follower.ce.maps)
+        observe.read_mappings(follower.ce.maps)
         seen.append(calls)
     assert seen[0] == seen[1]
