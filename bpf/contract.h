@@ -84,7 +84,7 @@ enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
-	SCAN_SLOTS = 512,  /* slots one run of the reclaim program looks at */
+	SCAN_SLOTS = 1024,  /* slots one run of the reclaim program looks at */
 	SWEEP_FLOWS = 512, /* flows one run of the sweep looks at */
 	HOSTS = 4096,	   /* LAN hosts counted apart, by the last 12 bits of their address */
 	GATES = 256,	   /* remotes remembered for which no shared port is left */
@@ -219,6 +219,7 @@ struct pool {
 	__u64 flow_high_water;
 	__u64 sweep_tick;     /* tick + 1 of the last round of the sweep that was completed */
 	__u64 sweep_position; /* where it goes on */
+	__u64 sweep_round;    /* tick << 32 | flows it has yet to look at in that tick */
 	__u64 log_budget;     /* tick << 32 | events in it */
 	__u64 refusal_budget; /* tick << 32 | ICMP errors in it */
 	__u64 gate[GATES];    /* hash of (protocol, remote) << 32 | tick: no shared port is left */
@@ -251,6 +252,7 @@ struct event {
 /* What the control plane asks the control program to do; it comes as a packet. */
 enum command_kind {
 	COMMAND_FORWARD,      /* makes `slot` a port forward to `endpoint` */
+	COMMAND_RESERVE,      /* takes `slot` out of use */
 	COMMAND_RELEASE_SLOT, /* frees `slot`, whatever it is */
 	COMMAND_RELEASE_FLOW, /* ends the flow at `slot` in the flows */
 	COMMAND_SWEEP,	      /* one run of the sweep; COMMAND_CHANGED: there is more to do */

@@ -34,6 +34,9 @@ enum icmp_type {
 
 enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
+/* The first octet of an IPv4 header without options: version 4, five 32-bit words. */
+enum { IPV4_NO_OPTIONS = 0x45 };
+
 enum ipv4_fragment_bits {
 	IPV4_DONT_FRAGMENT = 0x4000,
 	IPV4_MORE_FRAGMENTS = 0x2000,

@@ -8,6 +8,7 @@
 #define MAPXDP_HOOK_TC_H
 
 #include "byteorder.h"
+#include "config.h"
 #include "counters.h"
 #include "headers.h"
 #include "parse.h"
@@ -70,6 +71,53 @@ INLINE int tc_finish(enum direction direction, enum reason reason, __u32 packets
 {
 	count(direction, reason, packets, bytes);
 	return class_of(reason) == CLASS_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* What the two downstream programs have in common: what a packet will count as. */
+struct tc_downstream {
+	const struct config *config;
+	__u32 packets;
+	__u32 bytes;
+};
+
+/* How a mode reads an IPv6 packet, turns it into IPv4 and writes it. `bytes` is the length of
+ * the former, and becomes that of the latter. */
+typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
+
+/* The whole of a downstream program; the step is inlined into it. */
+INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
+{
+	struct tc_downstream down = {
+		.config = active_config(),
+		.packets = 1,
+		.bytes = tc_network_length(skb),
+	};
+	enum reason reason = REASON_NOT_IPV6;
+
+	if (tc_is_of_vlan(skb)) {
+		reason = REASON_VLAN_TAGGED;
+	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
+		tc_pull_headers(skb);
+		reason = step(skb, &down);
+	}
+	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
+}
+
+/* The last question before the point of no return: may the headers be written?
+ *
+ * A packet can share its head with others, such as what a capture on the interface keeps or
+ * what TCP may have to send again, and un-sharing needs memory. Done by the first write it
+ * could fail halfway, and a packet with its new checksum and its old port would leave. Done
+ * here it fails while the packet is whole. From then on the head is this packet's own: no
+ * write can fail for want of memory, and none of them looks at its result. What resizes the
+ * packet says for itself whether it could.
+ *
+ * Pointers into the packet end here. All that is written has been computed before. */
+INLINE enum reason tc_make_writable(struct __sk_buff *skb, const struct transport *transport)
+{
+	if (kernel_skb_pull_data(skb, headers_length(transport)))
+		return REASON_KERNEL_REFUSED;
+	return REASON_TRANSLATED;
 }
 
 INLINE void tc_write(struct __sk_buff *skb, __u32 offset, const void *from, __u32 length)

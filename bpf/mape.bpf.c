@@ -6,17 +6,19 @@
  *   mape_64         TC ingress
  *   mape_control    run by the control plane
  */
-#include "control.h"
 #include "hook_tc_around.h"
+#include "hook_tc_control.h"
 #include "translate64.h"
 
-/* From here on there is no way back: the packet is changed. */
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
 			   const struct encapsulation_46 *out)
 {
 	/* Segments of UDP are datagrams: the size that was chosen for them stays. */
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO;
 
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
 	tc_write(skb, L2_LENGTH, &out->inner, sizeof(out->inner));
 	if (kernel_skb_adjust_room(skb, sizeof(out->outer), BPF_ADJ_ROOM_MAC, flags))
@@ -47,6 +49,7 @@ PROGRAM int mape_46_allocate(struct __sk_buff *skb)
 
 PROGRAM int mape_46_reclaim(struct __sk_buff *skb)
 {
+	tc_search(skb);
 	return tc_upstream(skb, tc_reclaim_46, encapsulate_and_emit_46);
 }
 
@@ -77,7 +80,7 @@ PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
-	return obey(skb);
+	return tc_control(skb);
 }
 
 /* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
@@ -95,6 +98,9 @@ INLINE long remove_tunnel_header(struct __sk_buff *skb)
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct decapsulation_64 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
 	if (remove_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;
@@ -103,28 +109,22 @@ INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transp
 	return REASON_TRANSLATED;
 }
 
-PROGRAM int mape_64(struct __sk_buff *skb)
+INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)
 {
-	const struct config *config = active_config();
-	__u32 bytes = tc_network_length(skb);
 	struct encapsulated_64 packet;
 	struct decapsulation_64 out = {};
-	enum reason reason = REASON_NOT_IPV6;
-	__u32 packets = 1;
+	enum reason reason = admit_encapsulated_64(down->config, tc_data(skb), tc_end(skb),
+						   L2_LENGTH, down->bytes, &packet);
 
-	if (tc_is_of_vlan(skb)) {
-		reason = REASON_VLAN_TAGGED;
-	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
-		tc_pull_headers(skb);
-		reason = admit_encapsulated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
-					       &packet);
-	}
-	if (!reason) {
-		packets =
-			tc_segments(skb, packet.transport.offset + packet.transport.header_length);
-		bytes = packet.inner.total_length;
-		decapsulate_64(config, tc_data(skb), tc_end(skb), &packet, &out);
-		reason = emit_64(skb, &packet.transport, &out);
-	}
-	return tc_finish(DIRECTION_64, reason, packets, bytes);
+	if (reason)
+		return reason;
+	down->packets = tc_segments(skb, headers_length(&packet.transport));
+	down->bytes = packet.inner.total_length;
+	decapsulate_64(down->config, tc_data(skb), tc_end(skb), &packet, &out);
+	return emit_64(skb, &packet.transport, &out);
+}
+
+PROGRAM int mape_64(struct __sk_buff *skb)
+{
+	return tc_downstream(skb, decapsulate_and_emit_64);
 }

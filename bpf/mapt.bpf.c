@@ -6,14 +6,16 @@
  *   mapt_64         TC ingress
  *   mapt_control    run by the control plane
  */
-#include "control.h"
 #include "hook_tc_around.h"
+#include "hook_tc_control.h"
 #include "translate64.h"
 
-/* From here on there is no way back: the packet is changed. */
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_46 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
 		return REASON_KERNEL_REFUSED;
@@ -43,6 +45,7 @@ PROGRAM int mapt_46_allocate(struct __sk_buff *skb)
 
 PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
 {
+	tc_search(skb);
 	return tc_upstream(skb, tc_reclaim_46, translate_and_emit_46);
 }
 
@@ -73,12 +76,15 @@ PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
-	return obey(skb);
+	return tc_control(skb);
 }
 
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
 			   const struct translation_64 *out)
 {
+	if (tc_make_writable(skb, transport))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
 		return REASON_KERNEL_REFUSED;
@@ -87,28 +93,22 @@ INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transp
 	return REASON_TRANSLATED;
 }
 
-PROGRAM int mapt_64(struct __sk_buff *skb)
+INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)
 {
-	const struct config *config = active_config();
-	__u32 bytes = tc_network_length(skb);
 	struct translated_64 packet;
 	struct translation_64 out = {};
-	enum reason reason = REASON_NOT_IPV6;
-	__u32 packets = 1;
+	enum reason reason = admit_translated_64(down->config, tc_data(skb), tc_end(skb), L2_LENGTH,
+						 down->bytes, &packet);
 
-	if (tc_is_of_vlan(skb)) {
-		reason = REASON_VLAN_TAGGED;
-	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
-		tc_pull_headers(skb);
-		reason = admit_translated_64(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes,
-					     &packet);
-	}
-	if (!reason) {
-		packets =
-			tc_segments(skb, packet.transport.offset + packet.transport.header_length);
-		bytes = ipv4_length_from_ipv6(&packet.ipv6);
-		translate_64(config, tc_data(skb), tc_end(skb), &packet, kernel_random(), &out);
-		reason = emit_64(skb, &packet.transport, &out);
-	}
-	return tc_finish(DIRECTION_64, reason, packets, bytes);
+	if (reason)
+		return reason;
+	down->packets = tc_segments(skb, headers_length(&packet.transport));
+	down->bytes = ipv4_length_from_ipv6(&packet.ipv6);
+	translate_64(down->config, tc_data(skb), tc_end(skb), &packet, kernel_random(), &out);
+	return emit_64(skb, &packet.transport, &out);
+}
+
+PROGRAM int mapt_64(struct __sk_buff *skb)
+{
+	return tc_downstream(skb, translate_and_emit_64);
 }

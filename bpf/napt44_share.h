@@ -93,7 +93,7 @@ INLINE __u32 next_shared_word(__u32 index, __u32 first, __u32 words)
 		OPAQUE(words);
 		if (i >= words)
 			return NOWHERE;
-		number = position_after(first, i, words);
+		number = position_after(first, i, words) & WORD_MASK;
 		word = shared_word(index, number);
 		if (!word)
 			return NOWHERE;
@@ -164,10 +164,10 @@ INLINE __u32 find_free_flow(void)
 	__u64 free = 0;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < FLOW_WORDS; i++) {
+	for (__u32 i = 0; i < FLOW_SEARCH_WORDS; i++) {
 		const __u64 *word;
 
-		number = position_after(first, i, FLOW_WORDS);
+		number = (first + i) & (FLOW_WORDS - 1);
 		word = flow_word(number);
 		if (!word)
 			return NOWHERE;

@@ -5,6 +5,7 @@
 #define MAPXDP_PACKET_H
 
 #include "headers.h"
+#include "inline.h"
 
 struct ipv4_view {
 	struct ipv4_header header; /* as it lies in the packet */
@@ -33,5 +34,11 @@ struct transport {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 };
+
+/* From the start of the frame to the end of the transport header. */
+INLINE __u32 headers_length(const struct transport *transport)
+{
+	return transport->offset + transport->header_length;
+}
 
 #endif

@@ -40,7 +40,7 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 /* What an otherwise sound IPv4 header may still hold that is not handled. */
 INLINE enum reason refuse_ipv4(const struct ipv4_header *header)
 {
-	if (header->version_and_length != 0x45)
+	if (header->version_and_length != IPV4_NO_OPTIONS)
 		return REASON_IPV4_OPTIONS;
 	if (header->fragment & net16(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
 		return REASON_FRAGMENT;

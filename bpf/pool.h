@@ -8,6 +8,8 @@
 
 #define WORDS_PER_PROTOCOL (SLOTS / WORD_BITS)
 #define FLOW_WORDS	   (FLOWS / WORD_BITS)
+/* Of more than 16384 flows one search reads a part, at random. */
+#define FLOW_SEARCH_WORDS  (FLOW_WORDS < 256 ? FLOW_WORDS : 256)
 #define NOWHERE		   0xffffffffU
 
 INLINE struct pool *the_pool(void)
@@ -42,7 +44,7 @@ INLINE __u32 lowest_bit_from(__u64 word, __u32 turn)
 /* The checks of the words are for the verifier, which has lost sight of the bounds by then. */
 INLINE __u64 *taken_word(__u32 index, __u32 number)
 {
-	__u64 word = index * WORDS_PER_PROTOCOL + number;
+	__u64 word = (__u64)index * WORDS_PER_PROTOCOL + number;
 
 	OPAQUE(word);
 	return word < PROTOCOLS * WORDS_PER_PROTOCOL ? &the_pool()->taken[word] : 0;
@@ -50,7 +52,7 @@ INLINE __u64 *taken_word(__u32 index, __u32 number)
 
 INLINE __u64 *shared_word(__u32 index, __u32 number)
 {
-	__u64 word = index * WORDS_PER_PROTOCOL + number;
+	__u64 word = (__u64)index * WORDS_PER_PROTOCOL + number;
 
 	OPAQUE(word);
 	return word < PROTOCOLS * WORDS_PER_PROTOCOL ? &the_pool()->shared[word] : 0;

@@ -44,7 +44,7 @@
 	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6, but not from the BR") \
 	X(DROP, INNER_DESTINATION, "inner IPv4 destination is not this CE's") \
 	X(DROP, CONGESTION_MARK_LOST, "congestion mark on a flow without ECN") \
-	X(DROP, KERNEL_REFUSED, "the kernel refused to resize the packet") \
+	X(DROP, KERNEL_REFUSED, "the kernel refused to change the packet") \
 	X(DROP, PROGRAM_MISSING, "a program of the datapath is not loaded") \
 	X(EVENT, MAPPING_CREATED, "port mappings created") \
 	X(EVENT, MAPPING_RECLAIMED, "expired port mappings taken over") \
@@ -71,6 +71,9 @@
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,
 enum reason { MAPXDP_REASONS(MAPXDP_REASON_ENUMERATOR) REASON_COUNT };
+
+/* Functions return a reason, and "go on" is 0: `if (reason) return reason`. */
+_Static_assert(REASON_TRANSLATED == 0, "TRANSLATED is the first reason of the list");
 
 enum reason_class { CLASS_TRANSLATED, CLASS_PASS, CLASS_DROP, CLASS_EVENT };
 

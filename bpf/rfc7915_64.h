@@ -40,7 +40,7 @@ INLINE void ipv4_header_from_ipv6(const struct ipv6_view *ipv6, __be32 source, _
 {
 	__u32 total_length = ipv4_length_from_ipv6(ipv6);
 
-	ipv4->version_and_length = 0x45;
+	ipv4->version_and_length = IPV4_NO_OPTIONS;
 	ipv4->tos = ipv6->traffic_class;
 	ipv4->total_length = net16(total_length);
 	ipv4->identification = net16(identification);

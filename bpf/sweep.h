@@ -9,6 +9,8 @@
 
 #include "napt44_flow.h"
 
+enum { SWEEP_TICK_SHIFT = 32 };
+
 INLINE _Bool sweep_is_due(__u32 now)
 {
 	struct pool *pool = the_pool();
@@ -21,6 +23,18 @@ INLINE __u32 is_over(const struct config *config, const struct mapping *flow, __
 {
 	return is_zero(owner_state(READ_ONCE(flow->owner)) ^ SLOT_FLOW) &
 	       is_overdue(config, flow, now, GRACE_TICKS, PRESSURE_NONE);
+}
+
+/* In each tick the sweep goes round once, from wherever it is. */
+INLINE void note_looked_at(struct pool *pool, __u32 now, __u32 count)
+{
+	__u64 round = READ_ONCE(pool->sweep_round);
+	__u32 left = round >> SWEEP_TICK_SHIFT == now ? (__u32)round : FLOWS;
+
+	left -= count < left ? count : left;
+	WRITE_ONCE(pool->sweep_round, (__u64)now << SWEEP_TICK_SHIFT | left);
+	if (!left)
+		WRITE_ONCE(pool->sweep_tick, (__u64)now + 1);
 }
 
 /* The next expired flow from the sweep's position on; NOWHERE where this run sees none. Nothing
@@ -46,9 +60,8 @@ INLINE __u32 next_expired_flow(const struct config *config, __u32 now)
 			break;
 		found = is_over(config, flow, now);
 	}
-	WRITE_ONCE(pool->sweep_position, position + 1 < FLOWS ? position + 1 : 0);
-	if (position + 1 >= FLOWS)
-		WRITE_ONCE(pool->sweep_tick, (__u64)now + 1);
+	WRITE_ONCE(pool->sweep_position, (position + 1) & (FLOWS - 1));
+	note_looked_at(pool, now, position + 1 - first);
 	return found ? position : NOWHERE;
 }
 

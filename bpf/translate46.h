@@ -12,6 +12,7 @@
 #include "rfc7915_46.h"
 #include "rfc7915_icmp.h"
 #include "transport_change.h"
+#include "virtual_port.h"
 
 /* An IPv4 packet on its way out of the WAN, proved to be one we can send. */
 struct upstream {
@@ -121,6 +122,20 @@ INLINE enum reason check_source(const struct config *config, const struct upstre
 		return REASON_SOURCE_NOT_OURS;
 	if (!port_in_set(&set, packet->transport.source_port))
 		return REASON_PORT_OUTSIDE_SET;
+	return REASON_TRANSLATED;
+}
+
+/* Netfilter did NAPT44: the packet has to carry this CE's address and a port that stands for
+ * one of the set, which becomes `port`. */
+INLINE enum reason real_port_46(const struct config *config, const struct upstream *packet,
+				__u16 *port)
+{
+	struct port_set set = port_set_of(config);
+
+	if (!is_own_ipv4(config, packet->ipv4.header.source))
+		return REASON_SOURCE_NOT_OURS;
+	if (!port_of_virtual(config, &set, packet->transport.source_port, port))
+		return REASON_VIRTUAL_PORT;
 	return REASON_TRANSLATED;
 }
 

@@ -12,6 +12,7 @@
 #include "rfc7915_64.h"
 #include "rfc7915_icmp.h"
 #include "transport_change.h"
+#include "virtual_port.h"
 
 /* The LAN endpoint a packet is for, and the remote it came from. */
 struct downstream_ends {
@@ -47,6 +48,11 @@ INLINE enum reason find_endpoint(const struct config *config, const struct trans
 	if (config->napt44 == NAPT44_NONE) {
 		ends->endpoint.ipv4 = destination;
 		ends->endpoint.port = transport->destination_port;
+		return REASON_TRANSLATED;
+	}
+	if (config->napt44 == NAPT44_NETFILTER) {
+		ends->endpoint.ipv4 = destination;
+		ends->endpoint.port = virtual_of_port(config, &set, transport->destination_port);
 		return REASON_TRANSLATED;
 	}
 	caller.peer = ends->source | peer_port << OWNER_PORT_SHIFT;

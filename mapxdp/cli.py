@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from mapxdp import __version__, commands
-from mapxdp.errors import MapxdpError
+from mapxdp.errors import HostError, MapxdpError, permission_remedy
+
+_REPORT = "report this, please, with what 'mapxdp --version' and 'uname -r' say"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,14 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MapxdpError as error:
         print(f"mapxdp: {error}", file=sys.stderr)
         return error.exit_code
-    except PermissionError as error:
-        print(f"mapxdp: {error} → run the same command with sudo", file=sys.stderr)
-        return 3
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # that nobody foresaw: the others are MapxdpErrors
+        denied = isinstance(error, PermissionError)
+        remedy = permission_remedy() if denied else _REPORT
+        print(f"mapxdp: {error} → {remedy}", file=sys.stderr)
+        return HostError.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,17 +15,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from mapxdp.config_napt44 import read_policy
 from mapxdp.errors import ConfigError, InvalidValue, shown
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
+from mapxdp.model.napt44 import Forward, Napt44Policy
 from mapxdp.model.rule import DEFAULT_PSID_OFFSET, Assignment, MappingRule
-from mapxdp.model.napt44 import Napt44Policy
+from mapxdp.model.virtual_range import virtual_port, virtual_range
 from mapxdp.table_reader import Table, TableReader
 
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_NAME_RULE = "letters, digits, - and _, at most 32, the first a letter or digit"
 _INTERFACE = re.compile(r"(?!\.{1,2}$)[!-.0-9;-~]{1,15}")  # dev_valid_name() of the kernel
 _DRAFT03_PSID_OFFSET = 4
 _SMALLEST_MSS = 536
@@ -91,9 +94,71 @@ class Config:
                 "the WAN interface is no LAN interface",
                 f"remove {self.wan} from lan",
             )
+        if self.napt44 is not Napt44Mode.BPF:
+            self._refuse_what_only_bpf_does()
+
+    def _refuse_what_only_bpf_does(self) -> None:
+        """A forward that nobody carries out, or a port that is used all the same."""
+        by_whom = f'napt44.mode = "{self.napt44}": '
+        if self.policy.forwards:
+            raise InvalidValue(
+                "forward",
+                self.policy.forwards[0],
+                by_whom + "ports are forwarded by whoever does NAPT44",
+                self._other_forward(self.policy.forwards[0]),
+            )
+        if self.policy.reserved_ports:
+            raise InvalidValue(
+                "napt44.reserved_ports",
+                ", ".join(map(str, sorted(self.policy.reserved_ports))),
+                by_whom + "ports are chosen by whoever does NAPT44, from the whole set",
+                'remove it, or set napt44.mode = "bpf"',
+            )
+
+    def _other_forward(self, forward: Forward) -> str:
+        """How a forward is made where mapxdp does not do it."""
+        use_bpf = 'set napt44.mode = "bpf"'
+        if self.napt44 is not Napt44Mode.NETFILTER:
+            return f"{use_bpf}, or forward it where the public address is put in"
+        port_set = self.domain.port_set
+        virtual = (
+            virtual_range(self.domain).first
+            if forward.port is None
+            else virtual_port(port_set, forward.port)
+        )
+        return (
+            f"{use_bpf}, or add to a chain of your own (type nat hook prerouting): "
+            f"iifname {self.wan} ip daddr {self.domain.ipv4_address} "
+            f"{forward.protocol.name.lower()} dport {virtual} "
+            f"dnat to {forward.host}:{forward.host_port}"
+        )
 
 
-def load(path: Path) -> Config:
+def require_name(name: str) -> str:
+    """``name`` again, if an instance can have it; InvalidValue if not.
+
+    Names become names of files: every path that is made of one is made with this.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidValue(
+            "name",
+            name,
+            f"it has to be {_NAME_RULE}",
+            "write the ce.name of its configuration file",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A configuration, and the file it was read from: once, as a pipe can be."""
+
+    path: Path
+    text: str
+    config: Config
+
+
+def load(path: Path) -> ConfigFile:
     """Reads and checks a configuration file. ConfigError says what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -101,7 +166,7 @@ def load(path: Path) -> Config:
         raise ConfigError(
             str(path), "file", path, f"it cannot be read: {error}", "name a readable TOML file"
         ) from error
-    return parse(text, str(path))
+    return ConfigFile(path, text, parse(text, str(path)))
 
 
 def parse(text: str, where: str) -> Config:
@@ -143,15 +208,17 @@ def _config(top: TableReader) -> Config:
     ce = top.table("ce")
     napt44 = top.table("napt44", optional=True)
     mtu = top.table("mtu", optional=True)
+    domain = _domain(ce, top.tables("rule"))
     config = Config(
-        name=ce.text("name", _NAME, "letters, digits, - and _, at most 32", default="mapxdp"),
+        name=ce.text("name", _NAME, _NAME_RULE, default="mapxdp"),
         wan=ce.text("wan", _INTERFACE, "the name of a network interface"),
         lan=ce.texts("lan", _INTERFACE, "names of network interfaces"),
         datapath=ce.choice("datapath", DatapathKind, DatapathKind.AUTO),
-        domain=_domain(ce, top.tables("rule")),
+        domain=domain,
         napt44=napt44.choice("mode", Napt44Mode, Napt44Mode.BPF),
         wan_mtu=_wan_mtu(mtu),
         mss_clamp=_mss_clamp(mtu),
+        policy=read_policy(napt44, top.tables("forward"), domain),
     )
     for table in (ce, napt44, mtu, top):
         table.finish()

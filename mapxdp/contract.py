@@ -125,6 +125,20 @@ class Struct:
         """Named values again: the inverse of ``pack``; nested structs stay bytes."""
         return {field.name: self._unpack_field(field, data) for field in self.fields}
 
+    def reader(self, *names: str) -> struct.Struct:
+        """Reads these members, numbers in the struct's own order, and skips the others.
+
+        For many structs in a row: ``unpack`` asks for the layout each time.
+        """
+        wanted = [field for field in self.fields if field.name in names]
+        if [field.name for field in wanted] != list(names):
+            raise ValueError(f"struct {self.name} has not {', '.join(names)} in this order")
+        codes = (
+            _SCALARS[field.type_name][1] if field in wanted else f"{field.size}x"
+            for field in self.fields
+        )
+        return struct.Struct("=" + "".join(codes))
+
     def _unpack_field(self, field: Field, data: bytes) -> Any:
         raw = data[field.offset : field.offset + field.size]
         if field.type_name.startswith("__be") or field.type_name in self.nested:

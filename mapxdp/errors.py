@@ -12,6 +12,10 @@ Each error says what is wrong, where, why, and what to do next.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class MapxdpError(Exception):
     """Base of all errors that are shown to the user without a traceback."""
@@ -68,3 +72,29 @@ class StateError(MapxdpError):
     """What is already running (or is not) forbids what was asked."""
 
     exit_code = 4
+
+
+def permission_remedy() -> str:
+    """What to do where permission is denied: not the same for root and for others."""
+    if os.geteuid() != 0:
+        return "run the same command with sudo"
+    return (
+        "root is denied this here: run it outside of the container, or look for a security "
+        "module or a read-only file system"
+    )
+
+
+def refused(what: str, error: OSError, remedy: str) -> HostError:
+    """The HostError for a system call that failed while ``what`` was tried."""
+    if isinstance(error, PermissionError):
+        remedy = permission_remedy()
+    return HostError(f"{what}: {error.strerror or error}", remedy)
+
+
+@contextmanager
+def refusals(what: str, remedy: str) -> Iterator[None]:
+    """Makes an OSError in here a HostError: ``what`` failed, ``remedy`` helps."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(what, error, remedy) from error

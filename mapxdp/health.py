@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Interface
 
-from mapxdp import host, netns
+from mapxdp import host, netns, nftables
 from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, Links, open_links
 from mapxdp.record import Record
@@ -23,17 +23,18 @@ class Health:
 
 def check(running: Record) -> list[Health]:
     """Looks at the interface, the routes and the settings of a running instance."""
-    again = f"mapxdp up -c {running.config_path} puts it right"
+    again = f"{running.up_command} puts it right"
     try:
         with netns.entered(running.netns), open_links() as links:
             link = links.find(running.wan)
-            own = _process if running.process is not None else _programs
+            own = _process if running.datapath == "software" else _programs
             return [
                 *own(links, link, running, again),
                 _route(links, running, again),
                 _gateway(links, link, running, again),
                 _mtu(link, running, again),
                 _forwarding(again),
+                *_netfilter(running, again),
             ]
     except HostError as error:
         return [Health(f"WAN interface {running.wan}", error.problem)]
@@ -85,3 +86,15 @@ def _mtu(link: Link, running: Record, again: str) -> Health:
 def _forwarding(again: str) -> Health:
     on = host.sysctl(host.IPV4_FORWARDING) == "1"
     return Health("IPv4 forwarding", None if on else f"is off; {again}")
+
+
+def _netfilter(running: Record, again: str) -> list[Health]:
+    """What ``napt44.mode = "netfilter"`` needs beside the programs: its table."""
+    if running.nft_table is None:
+        return []
+    what = f"nftables table ip {running.nft_table}"
+    try:
+        there = nftables.listing(running.nft_table) is not None
+    except HostError as error:
+        return [Health(what, error.problem)]
+    return [Health(what, None if there else f"missing; {again}")]

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from mapxdp.errors import HostError
+from mapxdp.errors import HostError, permission_remedy, refusals
 
 #: 64-bit compare-and-swap in BPF came with 5.12; this is the first long-term kernel after it.
 OLDEST_KERNEL = (5, 15)
@@ -21,7 +21,7 @@ def require_root() -> None:
     if os.geteuid() != 0:
         raise HostError(
             "BPF programs and network interfaces are changed by root only",
-            "run the same command with sudo",
+            permission_remedy(),
         )
 
 
@@ -39,7 +39,8 @@ def require_kernel(release: str | None = None) -> None:
 
 def sysctl(name: str) -> str:
     """A kernel setting of this network namespace."""
-    return (_SYSCTLS / name).read_text(encoding="ascii").strip()
+    with refusals(f"the kernel setting {name} cannot be read", _remedy(name)):
+        return (_SYSCTLS / name).read_text(encoding="ascii").strip()
 
 
 def set_sysctl(name: str, value: str) -> str | None:
@@ -47,5 +48,12 @@ def set_sysctl(name: str, value: str) -> str | None:
     former = sysctl(name)
     if former == value:
         return None
-    (_SYSCTLS / name).write_text(value, encoding="ascii")
+    with refusals(f"the kernel setting {name} cannot be set to {value}", _remedy(name)):
+        (_SYSCTLS / name).write_text(value, encoding="ascii")
     return former
+
+
+def _remedy(name: str) -> str:
+    if name.startswith("net/ipv6/"):
+        return "is IPv6 off (ipv6.disable=1 on the kernel's command line)? Turn it on"
+    return "see that /proc/sys is mounted and writable here"

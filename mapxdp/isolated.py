@@ -56,9 +56,10 @@ def _answer(function: Callable[[], Any], answer: IO[bytes], captured: IO[bytes])
     status = 1
     try:
         os.dup2(captured.fileno(), 2)
+        reply: tuple[Exception | None, Any]
         try:
             reply = (None, function())
-        except Exception as error:  # the parent judges it
+        except Exception as error:  # noqa: BLE001  (the parent judges it)
             reply = (error, None)
         pickle.dump(reply, answer)
         answer.flush()

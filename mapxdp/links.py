@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Interfaces, addresses, routes and TC filters, through pyroute2: the only module that knows it.
+"""Interfaces, addresses, routes and TC filters, through pyroute2.
 
-Everything happens in the network namespace the calling thread is in. Failures are OSError
-unless stated otherwise.
+Everything happens in the network namespace the calling thread is in. What the kernel refuses
+is a LinkError.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
-from mapxdp.errors import HostError
+from mapxdp.errors import HostError, StateError, permission_remedy
 
 ETHERNET_HEADER = 14
 _ARPHRD_ETHER = 1
@@ -29,10 +29,34 @@ _IFA_F_NODAD = 0x02
 _FOREVER = 0xFFFFFFFF
 _NTF_PROXY = 0x08
 _ETH_P_ALL = 0x0003
-#: Behind most filters of others, which then see packets before they leave and after they came.
-_FILTER_PRIORITY = 49152
+#: The preference of our filters. Where none is given the kernel takes 49152, or one less than
+#: the smallest from 32768 on: filters of others stand before ours, and never in their place.
+FILTER_PREFERENCE = 50000
 _FILTER_HANDLE = 1
 _FILTER_PREFIX = "mapxdp:"
+#: Who made a route (rtnetlink(7), rtm_protocol): unused by others in iproute2's list.
+ROUTE_PROTOCOL = 77
+
+
+class LinkError(HostError):
+    """The kernel refused to read or change interfaces, routes or filters."""
+
+    def __init__(self, what: str, code: int) -> None:
+        self.errno = code
+        super().__init__(f"{what}: {os.strerror(code)}", _remedy(code))
+
+
+def _remedy(code: int) -> str:
+    if code in (errno.EPERM, errno.EACCES):
+        return permission_remedy()
+    return {
+        errno.ENODEV: "the interface is gone; try again when it is back",
+        errno.ENETDOWN: "set the interface up: ip link set dev … up",
+        errno.ENETUNREACH: "no route leads to the gateway: see 'ip -6 route' and 'ip link'",
+        errno.EHOSTUNREACH: "no route leads to the gateway: see 'ip -6 route' and 'ip link'",
+        errno.EOPNOTSUPP: "the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'",
+        errno.ENOENT: "the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'",
+    }.get(code, "see 'dmesg | tail' and 'ip -d link'; if that does not help, report this")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +89,18 @@ class Hook(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """An IPv4 default route; ``metric`` 0 wins over all others."""
+    """A next hop of an IPv4 default route; ``metric`` 0 wins over all others."""
 
     interface: str
     metric: int
     via: str | None
+    protocol: int
+    mtu: int | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """True if this program made the route."""
+        return self.protocol == ROUTE_PROTOCOL
 
 
 class Links:
@@ -78,16 +109,14 @@ class Links:
     def __init__(self, netlink: Any) -> None:
         self._netlink = netlink
 
-    def _request(self, kind: str, *arguments: Any, **parameters: Any) -> None:
-        """A request that changes something; pyroute2's own error class becomes OSError."""
+    def _request(self, what: str, kind: str, *arguments: Any, **parameters: Any) -> None:
+        """A request that changes something; ``what`` it does is told if it fails."""
         from pyroute2.netlink.exceptions import NetlinkError
 
         try:
             getattr(self._netlink, kind)(*arguments, **parameters)
         except NetlinkError as error:
-            raise OSError(
-                error.code, f"{kind} {arguments[0]}: {os.strerror(error.code)}"
-            ) from error
+            raise LinkError(what, error.code) from error
 
     def find(self, name: str) -> Link:
         """The interface ``name``; HostError where there is none."""
@@ -106,6 +135,15 @@ class Links:
             link_type=link["ifi_type"],
             flags=link["flags"],
         )
+
+    def all(self) -> list[Link]:
+        """Every interface there is."""
+        names = [link.get_attr("IFLA_IFNAME") for link in self._netlink.get_links()]
+        found = []
+        for name in names:
+            with suppress(HostError):  # gone meanwhile
+                found.append(self.find(name))
+        return found
 
     def _name_of(self, index: int) -> str:
         return str(self._netlink.get_links(index)[0].get_attr("IFLA_IFNAME"))
@@ -129,57 +167,96 @@ class Links:
         )
 
     def ipv4_default_routes(self) -> list[DefaultRoute]:
-        """The IPv4 default routes there are."""
+        """The IPv4 default routes there are, each next hop of a multipath apart."""
         return [
             DefaultRoute(
-                interface=self._name_of(route.get_attr("RTA_OIF")),
+                interface=self._name_of(index),
                 metric=route.get_attr("RTA_PRIORITY") or 0,
-                via=_next_hop(route),
+                via=gateway,
+                protocol=route["proto"],
+                mtu=_mtu_of(route),
             )
             for route in self._netlink.get_default_routes(family=socket.AF_INET)
-            if route.get_attr("RTA_OIF")
+            for index, gateway in _next_hops(route)
+            if index
         ]
 
-    def replace_ipv4_default_route(self, link: Link, gateway: IPv6Address | None, mtu: int) -> None:
-        """An IPv4 default route through an IPv6 gateway, or straight into a point-to-point
-        link, in place of the one with the same metric."""
+    def ipv4_goes_through(self, link: Link, destination: IPv4Address) -> bool:
+        """True if packets to ``destination`` leave through the link."""
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            routes = self._netlink.route("get", dst=str(destination))
+        except NetlinkError:  # there is no route
+            return False
+        return any(route.get_attr("RTA_OIF") == link.index for route in routes)
+
+    def our_ipv4_default_route(self) -> DefaultRoute | None:
+        """The IPv4 default route that this program set, if it did."""
+        routes = self.ipv4_default_routes()
+        return next((route for route in routes if route.is_ours and route.metric == 0), None)
+
+    def set_ipv4_default_route(
+        self, link: Link, gateway: IPv6Address | None, mtu: int | None
+    ) -> None:
+        """An IPv4 default route of metric 0 through an IPv6 gateway, or straight into a
+        point-to-point link, in place of one of ours; StateError if another is in the way."""
+        ours = self.our_ipv4_default_route() is not None
         via = {} if gateway is None else {"via": _via(gateway)}
-        self._request(
-            "route",
-            "replace",
-            family=socket.AF_INET,
-            dst="default",
-            oif=link.index,
-            metrics={"mtu": mtu},
-            **via,
-        )
-
-    def delete_ipv4_default_route(self, link: Link) -> None:
-        """Removes the default route through ``link``, if it is there."""
-        with _ignoring(errno.ESRCH, errno.ENODEV):
-            self._request("route", "del", family=socket.AF_INET, dst="default", oif=link.index)
-
-    def add_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
-        """Adds an address that this host answers for but does not choose as a source.
-
-        It is usable at once and never preferred. False if it was there.
-        """
         try:
             self._request(
-                "addr",
-                "add",
-                index=link.index,
-                address=str(address.ip),
-                prefixlen=address.network.prefixlen,
-                flags=_IFA_F_NODAD,
-                preferred_lft=0,
-                valid_lft=_FOREVER,
+                f"setting the IPv4 default route through {link.name}",
+                "route",
+                "replace" if ours else "add",
+                family=socket.AF_INET,
+                dst="default",
+                oif=link.index,
+                proto=ROUTE_PROTOCOL,
+                metrics={"mtu": mtu} if mtu else {},
+                **via,
             )
-        except OSError as error:
+        except LinkError as error:
             if error.errno != errno.EEXIST:
                 raise
-            return False
-        return True
+            raise StateError(
+                "somebody else has just set an IPv4 default route",
+                "ip route show default; delete it, or give it a metric above 0",
+            ) from error
+
+    def delete_ipv4_default_route(self, link: Link) -> None:
+        """Removes our default route through ``link``, if it is there, and no other."""
+        route = self.our_ipv4_default_route()
+        if route is None or route.interface != link.name:
+            return
+        via = {} if route.via is None else {"via": _via(IPv6Address(route.via))}
+        with _ignoring(errno.ESRCH, errno.ENODEV):
+            self._request(
+                f"deleting the IPv4 default route through {link.name}",
+                "route",
+                "del",
+                family=socket.AF_INET,
+                dst="default",
+                oif=link.index,
+                proto=ROUTE_PROTOCOL,
+                **via,
+            )
+
+    def add_ipv6_address(self, link: Link, address: IPv6Interface) -> None:
+        """Adds an address that this host answers for but does not choose as a source.
+
+        It is usable at once and never preferred.
+        """
+        self._request(
+            f"adding {address} to {link.name}",
+            "addr",
+            "add",
+            index=link.index,
+            address=str(address.ip),
+            prefixlen=address.network.prefixlen,
+            flags=_IFA_F_NODAD,
+            preferred_lft=0,
+            valid_lft=_FOREVER,
+        )
 
     def has_ipv6_address(self, link: Link, address: IPv6Interface) -> bool:
         """True if the interface has the address."""
@@ -192,6 +269,7 @@ class Links:
         """Removes an address, if it is there."""
         with _ignoring(errno.EADDRNOTAVAIL, errno.ENODEV):
             self._request(
+                f"removing {address} from {link.name}",
                 "addr",
                 "del",
                 index=link.index,
@@ -201,33 +279,52 @@ class Links:
 
     def set_up(self, link: Link) -> None:
         """Makes the interface carry packets."""
-        self._request("link", "set", index=link.index, state="up")
+        self._request(f"setting {link.name} up", "link", "set", index=link.index, state="up")
 
     def replace_ipv6_route(self, link: Link, destination: IPv6Network) -> None:
         """A route to ``destination`` straight into the link, in place of a former one."""
         self._request(
-            "route", "replace", family=socket.AF_INET6, dst=str(destination), oif=link.index
+            f"setting the route to {destination} through {link.name}",
+            "route",
+            "replace",
+            family=socket.AF_INET6,
+            dst=str(destination),
+            oif=link.index,
         )
 
-    def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
-        """Answers neighbours that look for ``address``; False if that was so already."""
-        try:
-            self._request(
-                "neigh", "add", dst=str(address), ifindex=link.index, flags=_NTF_PROXY, state=0
-            )
-        except OSError as error:
-            if error.errno != errno.EEXIST:
-                raise
-            return False
-        return True
+    def has_proxy_neighbour(self, link: Link, address: IPv6Address) -> bool:
+        """True if neighbours that look for ``address`` are answered."""
+        return any(
+            found["ifindex"] == link.index and found.get_attr("NDA_DST") == str(address)
+            for found in self._netlink.get_neighbours(family=socket.AF_INET6, flags=_NTF_PROXY)
+        )
+
+    def add_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
+        """Answers neighbours that look for ``address``."""
+        self._request(
+            f"answering neighbours on {link.name} for {address}",
+            "neigh",
+            "add",
+            dst=str(address),
+            ifindex=link.index,
+            flags=_NTF_PROXY,
+            state=0,
+        )
 
     def delete_proxy_neighbour(self, link: Link, address: IPv6Address) -> None:
         """Stops answering for ``address``."""
         with _ignoring(errno.ENOENT, errno.ENODEV):
-            self._request("neigh", "del", dst=str(address), ifindex=link.index, flags=_NTF_PROXY)
+            self._request(
+                f"no longer answering neighbours on {link.name} for {address}",
+                "neigh",
+                "del",
+                dst=str(address),
+                ifindex=link.index,
+                flags=_NTF_PROXY,
+            )
 
-    def add_clsact(self, link: Link) -> bool:
-        """Makes room for TC filters; False if there was.
+    def has_clsact(self, link: Link) -> bool:
+        """True if there is room for TC filters, false if it can be made.
 
         HostError where another ingress qdisc is in the way.
         """
@@ -237,7 +334,7 @@ class Links:
             if qdisc["handle"] == 0xFFFF0000
         }
         if "clsact" in kinds:
-            return False
+            return True
         if kinds:
             raise HostError(
                 f"{link.name} has an {kinds.pop()} qdisc, which leaves no room for TC filters "
@@ -245,55 +342,89 @@ class Links:
                 f"replace it: tc qdisc del dev {link.name} ingress; "
                 f"tc qdisc add dev {link.name} clsact; then add its filters again",
             )
-        self._request("tc", "add", "clsact", link.index)
-        return True
+        return False
+
+    def add_clsact(self, link: Link) -> None:
+        """Makes room for TC filters."""
+        self._request(f"adding a clsact qdisc to {link.name}", "tc", "add", "clsact", link.index)
 
     def delete_clsact(self, link: Link) -> None:
         """Removes the room for TC filters again, unless somebody else has filters there."""
         if any(list(self._filters(link, hook)) for hook in Hook):
             return
         with _ignoring(errno.ENOENT, errno.EINVAL, errno.ENODEV):
-            self._request("tc", "del", "clsact", link.index)
+            self._request(
+                f"removing the clsact qdisc of {link.name}", "tc", "del", "clsact", link.index
+            )
 
     def attach(self, link: Link, hook: Hook, program_fd: int, instance: str) -> None:
-        """Attaches a TC program, in one step in place of the instance's former one."""
-        self._request(
-            "tc",
-            "replace-filter",
-            "bpf",
-            link.index,
-            _FILTER_HANDLE,
-            fd=program_fd,
-            name=f"{_FILTER_PREFIX}{instance}",
-            parent=hook.value,
-            prio=_FILTER_PRIORITY,
-            protocol=_ETH_P_ALL,
-            classid=1,
-            direct_action=True,
-        )
+        """Attaches a TC program, in one step in place of the instance's former one.
 
-    def detach(self, link: Link, hook: Hook) -> None:
-        """Removes the TC program of an instance, if there is one."""
-        if self.attached(link, hook) is None:
-            return
-        self._request(
-            "tc",
-            "del-filter",
-            "bpf",
-            link.index,
-            _FILTER_HANDLE,
-            parent=hook.value,
-            prio=_FILTER_PRIORITY,
-            protocol=_ETH_P_ALL,
-        )
+        StateError where a filter of somebody else's has its place.
+        """
+        is_there = self._has_place(link, hook, instance)
+        try:
+            self._request(
+                f"attaching a BPF program to {link.name}, {hook.name.lower()}",
+                "tc",
+                "replace-filter" if is_there else "add-filter",
+                "bpf",
+                link.index,
+                _FILTER_HANDLE,
+                fd=program_fd,
+                name=f"{_FILTER_PREFIX}{instance}",
+                parent=hook.value,
+                prio=FILTER_PREFERENCE,
+                protocol=_ETH_P_ALL,
+                classid=1,
+                direct_action=True,
+            )
+        except LinkError as error:
+            if error.errno == errno.EEXIST:  # since we looked
+                self._has_place(link, hook, instance)
+            raise
+
+    def detach(self, link: Link, hook: Hook, instance: str) -> None:
+        """Removes the TC program of this instance, if it is there, and no other."""
+        for found in list(self._filters(link, hook)):
+            if _instance_of(found) == instance:
+                with _ignoring(errno.ENOENT, errno.ENODEV):
+                    self._request(
+                        f"detaching a BPF program from {link.name}, {hook.name.lower()}",
+                        "tc",
+                        "del-filter",
+                        "bpf",
+                        link.index,
+                        found["handle"],
+                        parent=hook.value,
+                        prio=_preference(found),
+                        protocol=_ETH_P_ALL,
+                    )
 
     def attached(self, link: Link, hook: Hook) -> str | None:
         """The name of the instance whose program is attached, if one is."""
+        names = map(_instance_of, self._filters(link, hook))
+        return next((name for name in names if name is not None), None)
+
+    def require_place(self, link: Link, hook: Hook, instance: str) -> None:
+        """StateError if another instance is attached, or a filter of others is in the way."""
+        self._has_place(link, hook, instance)
+
+    def _has_place(self, link: Link, hook: Hook, instance: str) -> bool:
+        """True if the instance's filter is in its place, false if nothing is."""
+        has = False
         for found in self._filters(link, hook):
-            name = found.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_NAME")
-            if name and name.startswith(_FILTER_PREFIX):
-                return str(name.removeprefix(_FILTER_PREFIX))
-        return None
+            owner = _instance_of(found)
+            if owner not in (None, instance):
+                raise StateError(
+                    f"instance {owner} runs on {link.name} already", f"mapxdp down {owner} first"
+                )
+            if _preference(found) != FILTER_PREFERENCE:
+                continue
+            if owner is None or found["handle"] != _FILTER_HANDLE:
+                raise _in_the_way(found, link, hook)
+            has = True
+        return has
 
     def _filters(self, link: Link, hook: Hook) -> Iterator[Any]:
         major, minor = (int(part, 16) for part in hook.value.split(":"))
@@ -302,11 +433,40 @@ class Links:
                 yield found
 
 
+def _preference(found: Any) -> int:
+    """The upper half of tcm_info; the protocol is in the lower."""
+    return int(found["info"]) >> 16
+
+
+def _bpf_name(found: Any) -> str:
+    """The name of a filter that is a BPF program; empty for any other."""
+    if found.get_attr("TCA_KIND") != "bpf":
+        return ""
+    return found.get_attr("TCA_OPTIONS").get_attr("TCA_BPF_NAME") or ""
+
+
+def _instance_of(found: Any) -> str | None:
+    """The instance whose filter it is; None for a filter of somebody else's."""
+    name = _bpf_name(found)
+    return name.removeprefix(_FILTER_PREFIX) if name.startswith(_FILTER_PREFIX) else None
+
+
+def _in_the_way(found: Any, link: Link, hook: Hook) -> StateError:
+    side = hook.name.lower()
+    what = " ".join(filter(None, (found.get_attr("TCA_KIND"), _bpf_name(found))))
+    return StateError(
+        f"a filter of somebody else's has the preference {FILTER_PREFERENCE} at {side} of "
+        f"{link.name}: {what}",
+        "add it with another preference; this removes it: "
+        f"tc filter del dev {link.name} {side} pref {FILTER_PREFERENCE}",
+    )
+
+
 @contextmanager
 def _ignoring(*codes: int) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except LinkError as error:
         if error.errno not in codes:
             raise
 
@@ -319,13 +479,19 @@ def _next_hops(route: Any) -> list[tuple[int, str | None]]:
     """Interface index and gateway of each next hop; several where the route is a multipath."""
     several = route.get_attr("RTA_MULTIPATH")
     if several:
-        return [(hop["oif"], hop.get_attr("RTA_GATEWAY")) for hop in several]
-    return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY"))]
+        return [(hop["oif"], _gateway_of(hop)) for hop in several]
+    return [(route.get_attr("RTA_OIF"), _gateway_of(route))]
 
 
-def _next_hop(route: Any) -> str | None:
-    via = route.get_attr("RTA_VIA")
-    return str(via["addr"]) if via else route.get_attr("RTA_GATEWAY")
+def _mtu_of(route: Any) -> int | None:
+    metrics = route.get_attr("RTA_METRICS")
+    return None if metrics is None else metrics.get_attr("RTAX_MTU")
+
+
+def _gateway_of(hop: Any) -> str | None:
+    """Of the route's own family, or of the other."""
+    via = hop.get_attr("RTA_VIA")
+    return str(via["addr"]) if via else hop.get_attr("RTA_GATEWAY")
 
 
 @contextmanager
@@ -333,7 +499,11 @@ def open_links() -> Iterator[Links]:
     """A netlink socket in the network namespace this thread is in."""
     try:
         from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
     except ImportError as error:
         raise HostError(f"pyroute2 is missing: {error}", "pip install pyroute2") from error
-    with IPRoute() as netlink:
-        yield Links(netlink)
+    try:
+        with IPRoute() as netlink:
+            yield Links(netlink)
+    except NetlinkError as error:
+        raise LinkError("reading interfaces, routes and filters", error.code) from error

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from typing import NamedTuple
 
 from mapxdp.model.timeouts import MappingFacts, Protocol
 from mapxdp.reasons import Reason
@@ -54,10 +55,11 @@ class MappingState(StrEnum):
     ANSWERED = "answered"
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """A port in use, or a flow on one; ``idle``, ``timeout`` and ``age`` in seconds or a
     little more. ``peer`` is the first remote: 0.0.0.0 where there was none yet.
+
+    A tuple, since there may be tens of thousands each second.
     """
 
     protocol: Protocol

@@ -7,12 +7,16 @@ It lives as long as the datapath it describes: both are gone after a reboot.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mapxdp.errors import StateError
+from mapxdp import locks
+from mapxdp.config import require_name
+from mapxdp.errors import StateError, refusals, refused
 
 DIRECTORY = Path("/run/mapxdp")
+_REMEDY = f"see that {DIRECTORY} is a directory in a writable file system with room left"
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,9 @@ class Record:
     """One running instance. What was there before ``up`` is not in ``added_…``.
 
     ``tun`` and ``process`` are those of the software datapath. ``forwards`` are the port
-    forwards that were added at run time, as ``str(Forward)`` writes them.
+    forwards that were added at run time, as ``str(Forward)`` writes them; ``nft_table`` is that
+    of netfilter mode. While ``up`` works, or where it was killed, what it added so far is noted
+    already, and all else is as before.
     """
 
     name: str
@@ -32,37 +38,45 @@ class Record:
     gateway: str | None
     wan_mtu: int
     ipv4_mtu: int
-    added_address: bool = False
+    datapath: str = "tc"
+    added_addresses: tuple[str, ...] = ()
     added_clsact: bool = False
-    added_proxy: bool = False
+    added_proxies: tuple[str, ...] = ()
+    added_tuns: tuple[str, ...] = ()
     former_sysctls: dict[str, str] = field(default_factory=dict)
     tun: str | None = None
     process: int | None = None
     forwards: tuple[str, ...] = ()
+    nft_table: str | None = None
 
     @property
-    def datapath(self) -> str:
-        """What moves the packets: ``tc`` or ``software``."""
-        return "tc" if self.process is None else "software"
+    def up_command(self) -> str:
+        """The command that brings it up again, for advice."""
+        return up_command(self.config_path, self.netns)
 
     def save(self) -> None:
         """Writes the record, in one step over a former one."""
-        DIRECTORY.mkdir(parents=True, exist_ok=True)
-        path = _path(self.name)
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
-        temporary.rename(path)
+        path = file(self.name, "json")
+        temporary = file(self.name, "new")
+        with refusals(f"{path} cannot be written", _REMEDY):
+            DIRECTORY.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(self), indent=2), encoding="utf-8")
+            temporary.rename(path)
 
 
 def load(name: str) -> Record | None:
     """The record of an instance; None where it does not run."""
-    path = _path(name)
+    path = file(name, "json")
     try:
-        given = json.loads(path.read_text(encoding="utf-8"))
-        return Record(**{**given, "forwards": tuple(given.get("forwards", ()))})
+        data = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("added_addresses", "added_proxies", "added_tuns", "forwards"):
+            data[key] = tuple(data.get(key, ()))
+        return Record(**data)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise refused(f"{path} cannot be read", error, _REMEDY) from error
+    except (ValueError, TypeError, LookupError) as error:
         raise StateError(
             f"{path} cannot be understood: {error}",
             f"remove it, and 'mapxdp down {name}' will take the pinned datapath away",
@@ -71,7 +85,17 @@ def load(name: str) -> Record | None:
 
 def delete(name: str) -> None:
     """Forgets an instance."""
-    _path(name).unlink(missing_ok=True)
+    for kind in ("json", "new"):
+        path = file(name, kind)
+        with refusals(f"{path} cannot be removed", _REMEDY):
+            path.unlink(missing_ok=True)
+
+
+def changing(name: str) -> AbstractContextManager[None]:
+    """Held while an instance is changed: StateError if another process is changing it."""
+    return locks.held(
+        file(name, "lock"), f"another mapxdp command is bringing {name} up or down just now"
+    )
 
 
 def names() -> list[str]:
@@ -79,5 +103,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in DIRECTORY.glob("*.json"))
 
 
-def _path(name: str) -> Path:
-    return DIRECTORY / f"{name}.json"
+def up_command(path: Path | str, namespace: str | None) -> str:
+    """``mapxdp up`` as one would type it."""
+    return f"mapxdp up -c {path}" + (f" --netns {namespace}" if namespace else "")
+
+
+def file(name: str, kind: str) -> Path:
+    """Where one of an instance's files is; InvalidValue for what is no name of an instance."""
+    return DIRECTORY / f"{require_name(name)}.{kind}"

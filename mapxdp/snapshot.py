@@ -7,14 +7,15 @@ import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from ipaddress import IPv4Address
 
 from mapxdp import config as configuration
 from mapxdp import record
-from mapxdp.config import Config
-from mapxdp.datapath import instance, observe
+from mapxdp.config import Config, require_name
+from mapxdp.datapath import bpffs, instance, observe
 from mapxdp.datapath.maps import MapSet
 from mapxdp.errors import StateError
 from mapxdp.model.timeouts import Protocol
@@ -88,15 +89,16 @@ class Snapshot:
     mappings: tuple[Mapping, ...]
     pool: PoolState
     hosts: tuple[HostUse, ...]
+    process_ended: bool = False  # of the software datapath: these are its last words
 
-    @property
+    @cached_property
     def usable_ports(self) -> int:
         """How many ports of the set can be handed out, for each protocol."""
         domain = self.config.domain
         reserved = self.config.policy.reserved_ports | frozenset(domain.reserved_ports)
         return sum(port not in reserved for port in domain.port_set)
 
-    @property
+    @cached_property
     def usage(self) -> dict[Protocol, Usage]:
         """Ports whose mapping is alive; a shared port counts once, whatever flows it has."""
         ports = {
@@ -119,7 +121,7 @@ class Snapshot:
         """Flows on shared ports that are alive."""
         return sum(m.kind is MappingKind.FLOW and m.is_live for m in self.mappings)
 
-    @property
+    @cached_property
     def host_usage(self) -> list[HostUsage]:
         """LAN hosts with what they use, the busiest first."""
         own: dict[int, Counter[IPv4Address]] = defaultdict(Counter)
@@ -206,21 +208,99 @@ def rates(before: Snapshot, after: Snapshot) -> Rates:
 
 Take = Callable[[], Snapshot]
 
+_HALFWAY_SECONDS = 0.2
+
 
 @contextmanager
 def watching(name: str | None) -> Iterator[Take]:
     """Opens the running instance ``name``, or the only one: a function that takes snapshots.
 
-    StateError if it is not clear which instance is meant.
+    It follows the instance through ``up`` and ``reload``. StateError if it is not clear which
+    instance is meant, and from the function once it is no longer there.
     """
-    running = record.load(only_or_named(name))
-    assert running is not None  # by only_or_named
-    config = configuration.parse(running.config_text, running.config_path)
-    if running.process is not None:
-        yield lambda: _of_process(running, config)
-        return
-    with instance.opened(running.name, config.domain) as maps:
-        yield lambda: _of_maps(running, config, maps)
+    with ExitStack() as opened:
+        yield _Watched(only_or_named(name), opened).take
+
+
+class _Watched:
+    """An instance that is looked at again and again, whatever becomes of it meanwhile."""
+
+    def __init__(self, name: str, opened: ExitStack) -> None:
+        self._name = name
+        self._opened = opened
+        self._generation: object = None
+        self._look: Take
+
+    def take(self) -> Snapshot:
+        """The instance as it is now, whoever brought it up last."""
+        if self._has_changed():
+            self._follow()
+        try:
+            seen = self._look()
+        except StateError:
+            if self._has_changed():  # another process took over in this moment
+                return self.take()
+            raise
+        return self.take() if seen.process_ended and self._has_changed() else seen
+
+    def _has_changed(self) -> bool:
+        return _generation(self._running()) != self._generation
+
+    def _follow(self) -> None:
+        try:
+            self._open()
+        except (StateError, FileNotFoundError):
+            # Perhaps an up, a reload or a down is halfway.
+            time.sleep(_HALFWAY_SECONDS)
+            self._open_or_say_why()
+
+    def _running(self) -> Record:
+        running = record.load(self._name)
+        if running is None:
+            raise StateError(f"{self._name} is no longer running", "mapxdp up -c FILE")
+        return running
+
+    def _open(self) -> None:
+        self._opened.close()
+        self._generation = None
+        running = self._running()
+        # Asked before anything is opened: what changes meanwhile is seen the next time.
+        generation = _generation(running)
+        config = configuration.parse(running.config_text, running.config_path)
+        if running.datapath == "software":
+            self._look = partial(_of_process, running, running.process or 0, config)
+        else:
+            maps = self._opened.enter_context(instance.opened(running.name, config.domain))
+            self._look = partial(_of_maps, running, config, maps)
+        self._generation = generation
+
+    def _open_or_say_why(self) -> None:
+        try:
+            self._open()
+        except FileNotFoundError as error:
+            raise StateError(
+                f"{self._name} is no longer running: nothing is pinned ({error})",
+                f"mapxdp up brings it up again, mapxdp down {self._name} forgets it",
+            ) from error
+
+
+def _generation(running: Record) -> object:
+    """Something else after each ``up``, which makes a new process or pins anew."""
+    return running, bpffs.current(bpffs.instance_directory(running.name))
+
+
+def require_running(seen: Snapshot) -> Snapshot:
+    """The snapshot, if it is not the last words of a process; else StateError."""
+    if seen.process_ended:
+        raise _ended(seen.record)
+    return seen
+
+
+def _ended(running: Record) -> StateError:
+    return StateError(
+        f"{running.name} is no longer running: process {running.process} has ended",
+        f"mapxdp up -c {running.config_path} starts it again",
+    )
 
 
 def _of_maps(running: Record, config: Config, maps: MapSet) -> Snapshot:
@@ -237,8 +317,13 @@ def _of_maps(running: Record, config: Config, maps: MapSet) -> Snapshot:
     )
 
 
-def _of_process(running: Record, config: Config) -> Snapshot:
-    written = daemon.read_state(running.name)
+def _of_process(running: Record, process: int, config: Config) -> Snapshot:
+    try:
+        written = daemon.read_state(running.name, process)
+    except StateError:
+        if daemon.is_running(process):
+            raise
+        raise _ended(running) from None
     return Snapshot(
         taken_ns=time.monotonic_ns(),
         record=running,
@@ -248,6 +333,7 @@ def _of_process(running: Record, config: Config) -> Snapshot:
         mappings=written.mappings,
         pool=pool_of(written.mappings),
         hosts=hosts_of(written.mappings),
+        process_ended=not daemon.is_running(process),
     )
 
 
@@ -255,6 +341,7 @@ def only_or_named(name: str | None) -> str:
     """The instance meant: ``name`` if it runs, or the only one that does; else StateError."""
     running = record.names()
     if name is not None:
+        require_name(name)
         if name in running:
             return name
         known = ", ".join(running) or "none"

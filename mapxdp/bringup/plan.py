@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface
-from pathlib import Path
 
-from mapxdp.config import Config, DatapathKind, Napt44Mode
+from mapxdp.config import Config, ConfigFile, DatapathKind, Napt44Mode
 from mapxdp.errors import HostError, InvalidValue, StateError
 from mapxdp.links import Hook, Link, Links
 from mapxdp.model.mtu import MINIMUM_IPV6_MTU
@@ -61,19 +60,19 @@ class Plan:
             gateway=None if self.gateway is None else str(self.gateway),
             wan_mtu=self.wan_mtu,
             ipv4_mtu=self.ipv4_mtu,
+            datapath=_datapath(self.config),
         )
 
 
-def make(
-    config: Config, path: Path, namespace: str | None, links: Links, former: Record | None
-) -> Plan:
+def make(file: ConfigFile, namespace: str | None, links: Links, former: Record | None) -> Plan:
     """Looks at the interface and checks everything; raises what is wrong."""
+    config = file.config
     link = links.find(config.wan)
     wan_mtu = _wan_mtu(config, link)
     plan = Plan(
         config=config,
-        config_path=str(path.resolve()),
-        config_text=path.read_text(encoding="utf-8"),
+        config_path=str(file.path.absolute()),
+        config_text=file.text,
         netns=namespace,
         link=link,
         gateway=_gateway(link, links),
@@ -94,12 +93,12 @@ def refuse_unsupported(config: Config) -> None:
             "the XDP accelerator is not part of this version",
             'use "auto" or "tc": every packet is handled there',
         )
-    if config.napt44 is Napt44Mode.NETFILTER:
+    if config.napt44 is Napt44Mode.NETFILTER and config.datapath is DatapathKind.SOFTWARE:
         raise InvalidValue(
             "napt44.mode",
             config.napt44,
-            "NAPT44 by netfilter is not part of this version",
-            'use "bpf"',
+            "the software datapath does NAPT44 itself",
+            'use "bpf", or ce.datapath = "tc"',
         )
     if config.domain.forwarding_rules:
         raise InvalidValue(
@@ -124,10 +123,16 @@ def require_same_place(config: Config, namespace: str | None, former: Record | N
     remedy = f"mapxdp down {config.name} first, or give this configuration another ce.name"
     if (former.wan, former.netns) != (config.wan, namespace):
         where = former.wan + (f" in network namespace {former.netns}" if former.netns else "")
+        if former.wan == config.wan:
+            given = f"--netns {former.netns}" if former.netns else "no --netns"
+            remedy = f"give {given} to change what runs there; or {remedy}"
         raise StateError(f"{config.name} runs on {where} already", remedy)
-    wanted = "software" if config.datapath is DatapathKind.SOFTWARE else "tc"
-    if former.datapath != wanted:
+    if former.datapath != _datapath(config):
         raise StateError(f"{config.name} runs with the datapath {former.datapath}", remedy)
+
+
+def _datapath(config: Config) -> str:
+    return "software" if config.datapath is DatapathKind.SOFTWARE else "tc"
 
 
 def _wan_mtu(config: Config, link: Link) -> int:
@@ -160,19 +165,14 @@ def _gateway(link: Link, links: Links) -> IPv6Address | None:
 
 def _require_free_wan(plan: Plan, links: Links) -> None:
     for hook in Hook:
-        owner = links.attached(plan.link, hook)
-        if owner not in (None, plan.config.name):
-            raise StateError(
-                f"instance {owner} runs on {plan.link.name} already",
-                f"mapxdp down {owner} first",
-            )
+        links.require_place(plan.link, hook, plan.config.name)
 
 
 def _require_free_default_route(plan: Plan, links: Links, former: Record | None) -> None:
     for route in links.ipv4_default_routes():
-        is_ours = former is not None and route.interface in (plan.link.name, former.tun)
-        is_left_over = plan.gateway is not None and route.via == str(plan.gateway)
-        if route.metric == 0 and not is_ours and not is_left_over:
+        its_links = (plan.link.name, *(() if former is None else former.added_tuns))
+        is_ours = route.is_ours and route.interface in its_links
+        if route.metric == 0 and not is_ours:
             through = f"via {route.via} " if route.via else ""
             raise StateError(
                 f"there is an IPv4 default route {through}on {route.interface} already",

@@ -10,11 +10,11 @@ no port mappings.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 
 from mapxdp import host
 from mapxdp.bringup import steps
 from mapxdp.bringup.plan import Plan, Say
+from mapxdp.bringup.steps import Journal
 from mapxdp.config import Napt44Mode
 from mapxdp.links import Links
 from mapxdp.record import Record
@@ -25,29 +25,26 @@ from mapxdp.software.daemon import Job
 def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Record:
     """Starts the process and routes traffic to it; raises and undoes if a step fails."""
     with ExitStack() as undo:
+        journal = Journal(plan, former, undo)
         running = daemon.start(_job(plan))
         undo.callback(daemon.stop, running.process)
+        journal.note(added_tuns=(*journal.record.added_tuns, running.tun))
         say(f"started the software datapath: process {running.process}, {running.tun}")
-        sysctls = _enable_forwarding(plan, undo, say)
+        _enable_forwarding(plan, journal, undo, say)
         tun = links.find(running.tun)
         links.set_up(tun)
         links.replace_ipv6_route(tun, plan.map_interface.network)
-        added_proxy = _answer_for_map_address(plan, links, undo)
-        steps.set_default_route(links, tun, None, plan.ipv4_mtu, former, undo)
+        steps.add_proxy(plan, links, journal, undo)
+        steps.set_default_route(links, tun, None, plan.ipv4_mtu, undo)
         say(f"IPv4 default route dev {tun.name} mtu {plan.ipv4_mtu}")
-        made = replace(
-            plan.record(),
-            added_proxy=added_proxy or (former is not None and former.added_proxy),
-            former_sysctls=sysctls | (former.former_sysctls if former else {}),
-            tun=running.tun,
-            process=running.process,
-        )
-        made.save()
+        journal.finish(plan, added_tuns=(running.tun,), tun=running.tun, process=running.process)
         undo.pop_all()
-    if former is not None and former.process is not None:
-        daemon.stop(former.process)
-        say("stopped the former process; its port mappings are gone")
-    return made
+    for process in daemon.processes(plan.config.name):
+        if process != running.process:
+            daemon.stop(process)
+            say("stopped the former process; its port mappings are gone")
+    steps.remove_former_addresses(plan, links, journal, say)
+    return journal.record
 
 
 def _job(plan: Plan) -> Job:
@@ -62,25 +59,16 @@ def _job(plan: Plan) -> Job:
     )
 
 
-def _enable_forwarding(plan: Plan, undo: ExitStack, say: Say) -> dict[str, str]:
+def _enable_forwarding(plan: Plan, journal: Journal, undo: ExitStack, say: Say) -> None:
     """IPv4 as for every CE; IPv6 too, since the kernel forwards what the process makes.
 
     A forwarding host ignores router advertisements unless it is told not to.
     """
     wan = f"net/ipv6/conf/{plan.link.name}"
-    former: dict[str, str] = {}
     if host.sysctl(host.IPV6_FORWARDING) == "0" and host.sysctl(f"{wan}/accept_ra") == "1":
-        former |= steps.set_sysctl(f"{wan}/accept_ra", "2", undo, say)
+        steps.set_sysctl(f"{wan}/accept_ra", "2", journal, undo, say)
     for name in (host.IPV4_FORWARDING, host.IPV6_FORWARDING, f"{wan}/proxy_ndp"):
-        former |= steps.set_sysctl(name, "1", undo, say)
+        steps.set_sysctl(name, "1", journal, undo, say)
     # Proxies hesitate by default, to let the true owner of an address answer first.
-    former |= steps.set_sysctl(f"net/ipv6/neigh/{plan.link.name}/proxy_delay", "0", undo, say)
-    return former
-
-
-def _answer_for_map_address(plan: Plan, links: Links, undo: ExitStack) -> bool:
-    """Neighbours on the WAN that look for the MAP address find this host."""
-    added = links.add_proxy_neighbour(plan.link, plan.map_interface.ip)
-    if added:
-        undo.callback(links.delete_proxy_neighbour, plan.link, plan.map_interface.ip)
-    return added
+    delay = f"net/ipv6/neigh/{plan.link.name}/proxy_delay"
+    steps.set_sysctl(delay, "0", journal, undo, say)

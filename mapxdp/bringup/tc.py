@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
-from ipaddress import IPv6Interface
 
 from mapxdp import host
-from mapxdp.bringup import steps
+from mapxdp.bringup import netfilter, ports, steps
 from mapxdp.bringup.plan import Plan, Say
-from mapxdp.config import Napt44Mode
+from mapxdp.bringup.steps import Journal
 from mapxdp.datapath import bpffs, instance
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance
@@ -30,12 +28,18 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
         elif prepared.replaced_mappings:
             say("the IPv4 address or the port set changed: began with no port mappings")
         with ExitStack() as undo:
-            made = _change_network(plan, prepared, links, former, undo, say)
-            made.save()
+            journal = Journal(plan, former, undo)
+            undo.callback(prepared.unstage)
+            prepared.stage()
+            _change_network(plan, prepared, links, journal, undo, say)
+            journal.finish(plan)
             prepared.commit()
             undo.pop_all()
-    _remove_former_address(plan, links, former, say)
-    return made
+        prepared.remove_former()
+    steps.remove_former_addresses(plan, links, journal, say)
+    netfilter.finish(plan, links, journal, say)
+    ports.reconcile(plan, journal, prepared.kept_mappings, say)
+    return journal.record
 
 
 def _settings(plan: Plan) -> DatapathSettings:
@@ -51,41 +55,21 @@ def _settings(plan: Plan) -> DatapathSettings:
 
 
 def _change_network(
-    plan: Plan,
-    prepared: Instance,
-    links: Links,
-    former: Record | None,
-    undo: ExitStack,
-    say: Say,
-) -> Record:
+    plan: Plan, prepared: Instance, links: Links, journal: Journal, undo: ExitStack, say: Say
+) -> None:
     """The steps that others can see. Undone in reverse order if one of them fails."""
-    added_address = _add_address(plan, links, undo, say)
-    added_clsact = links.add_clsact(plan.link)
-    if added_clsact:
+    steps.add_address(plan, links, journal, undo, say)
+    if not links.has_clsact(plan.link):
+        journal.note(added_clsact=True)
+        links.add_clsact(plan.link)
         undo.callback(links.delete_clsact, plan.link)
+    netfilter.install(plan, journal, undo, say)
     _attach(plan, prepared, links, undo)
     say(f"attached to {plan.link.name}: TC egress and ingress")
-    steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, former, undo)
+    steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, undo)
     through = "" if plan.gateway is None else f" via {plan.gateway}"
     say(f"IPv4 default route{through} dev {plan.link.name} mtu {plan.ipv4_mtu}")
-    sysctls = steps.set_sysctl(host.IPV4_FORWARDING, "1", undo, say)
-    prepared.stage()
-    undo.callback(prepared.unstage)
-    made = replace(
-        plan.record(),
-        added_address=added_address,
-        added_clsact=added_clsact,
-        former_sysctls=sysctls,
-    )
-    return _with_former(made, former)
-
-
-def _add_address(plan: Plan, links: Links, undo: ExitStack, say: Say) -> bool:
-    added = links.add_ipv6_address(plan.link, plan.map_interface)
-    if added:
-        undo.callback(links.delete_ipv6_address, plan.link, plan.map_interface)
-        say(f"added the MAP address {plan.map_interface} to {plan.link.name}")
-    return added
+    steps.set_sysctl(host.IPV4_FORWARDING, "1", journal, undo, say)
 
 
 def _attach(plan: Plan, prepared: Instance, links: Links, undo: ExitStack) -> None:
@@ -97,28 +81,6 @@ def _attach(plan: Plan, prepared: Instance, links: Links, undo: ExitStack) -> No
     for hook, (fd, former_fd) in programs.items():
         links.attach(plan.link, hook, fd, plan.config.name)
         if former_fd is None:
-            undo.callback(links.detach, plan.link, hook)
+            undo.callback(links.detach, plan.link, hook, plan.config.name)
         else:
             undo.callback(links.attach, plan.link, hook, former_fd, plan.config.name)
-
-
-def _with_former(made: Record, former: Record | None) -> Record:
-    """What a former ``up`` added is still this instance's to take away."""
-    if former is None:
-        return made
-    same_address = former.map_address == made.map_address
-    return replace(
-        made,
-        added_address=made.added_address or (same_address and former.added_address),
-        added_clsact=made.added_clsact or former.added_clsact,
-        former_sysctls=made.former_sysctls | former.former_sysctls,
-    )
-
-
-def _remove_former_address(plan: Plan, links: Links, former: Record | None, say: Say) -> None:
-    if former is None or not former.added_address:
-        return
-    address = IPv6Interface(f"{former.map_address}/128")
-    if address != plan.map_interface:
-        links.delete_ipv6_address(plan.link, address)
-        say(f"removed the former MAP address {address}")

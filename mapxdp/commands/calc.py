@@ -21,6 +21,8 @@ from mapxdp.views import calc
 from mapxdp.views.calc import Calculation, Destination
 
 _DEFAULT_WAN_MTU = 1500
+#: The options that a configuration file makes superfluous.
+_PARAMETERS = ("mode", "end_user_prefix", "rule", "dmr", "br", "interface_id", "wan_mtu")
 _COMMAND_LINE = "command line"
 
 
@@ -67,14 +69,29 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _calculation(arguments: argparse.Namespace) -> Calculation:
-    destination = _destination(arguments.destination) if arguments.destination else None
+    destination = None if arguments.destination is None else _destination(arguments.destination)
     if arguments.config is not None:
-        config = configuration.load(arguments.config)
-        wan_mtu = arguments.wan_mtu or config.wan_mtu or _DEFAULT_WAN_MTU
+        _refuse_beside_a_file(arguments)
+        config = configuration.load(arguments.config).config
+        wan_mtu = config.wan_mtu or _DEFAULT_WAN_MTU
         return Calculation(config.domain, wan_mtu, config.mss_clamp, destination)
     domain = configuration.parse_domain(_document(arguments), _COMMAND_LINE)
-    wan_mtu = arguments.wan_mtu or _DEFAULT_WAN_MTU
+    wan_mtu = _DEFAULT_WAN_MTU if arguments.wan_mtu is None else arguments.wan_mtu
     return Calculation(domain, wan_mtu, MssClamp(), destination)
+
+
+def _refuse_beside_a_file(arguments: argparse.Namespace) -> None:
+    """InvalidValue for an option that says what the configuration file says already."""
+    for name in _PARAMETERS:
+        value = getattr(arguments, name)
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise InvalidValue(
+                option,
+                " ".join(value) if isinstance(value, list) else value,
+                "the configuration file says what it is",
+                f"leave {option} out, or give everything by options, without --config",
+            )
 
 
 def _document(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -23,4 +23,5 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    ce.down(arguments.name or snapshot.only_or_named(None), print)
+    name = snapshot.only_or_named(None) if arguments.name is None else arguments.name
+    ce.down(name, print)

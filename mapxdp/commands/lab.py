@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(stderr=arguments.json, highlight=False)
     reports = [_run_mode(mode, arguments, console) for mode in modes]
     if arguments.json:
-        print(json.dumps({"passed": all(r.passed for r in reports), "labs": _data(reports)}))
-    for report in reports:
-        console.print(_last_line(report), style="bold", soft_wrap=True)
+        print(json.dumps(_data(reports)))
+    console.print(last_line(reports), style="bold", markup=False, soft_wrap=True)
     return 0 if all(report.passed for report in reports) else 1
 
 
@@ -82,28 +82,54 @@ def _run_mode(mode: Mode, arguments: argparse.Namespace, console: Console) -> la
     return report
 
 
-def _last_line(report: lab.Report) -> str:
-    passed = sum(check.passed for check in report.checks)
-    if report.passed:
-        return (
-            f"{report.mode.upper()}: all {passed} checks passed: ping, UDP, downloads and uploads "
-            "crossed unchanged, with offloads and without, and CE and BR counted the same"
+def last_line(reports: list[lab.Report]) -> str:
+    """What all of it came to: what crossed and what was measured, or what failed."""
+    modes = " and ".join(report.mode.upper() for report in reports)
+    checks = [check for report in reports for check in report.checks]
+    failed = [
+        f"{check.name} ({report.mode.upper()})"
+        for report in reports
+        for check in report.checks
+        if not check.passed
+    ]
+    if failed:
+        passed = len(checks) - len(failed)
+        return f"{modes}: {passed} of {len(checks)} checks passed; FAILED: {', '.join(failed)}"
+    return f"{modes}: all {len(checks)} checks passed: {_measured(checks)}"
+
+
+def _measured(checks: list[Check]) -> str:
+    """The checks' numbers together: sums of what crossed, ranges of how fast."""
+
+    def all_of(key: str) -> list[float]:
+        return [check.measured[key] for check in checks if key in check.measured]
+
+    def rates(key: str) -> str:
+        return " to ".join(
+            dict.fromkeys(f"{rate:.0f}" for rate in (min(all_of(key)), max(all_of(key))))
         )
-    failed = ", ".join(check.name for check in report.checks if not check.passed)
-    return (
-        f"{report.mode.upper()}: {passed} of {len(report.checks)} checks passed; FAILED: {failed}"
-    )
+
+    parts = []
+    if all_of("octets"):
+        parts.append(f"{sum(all_of('octets')) / 1e6:.0f} MB crossed unchanged")
+    if all_of("down") and all_of("up"):
+        parts.append(f"{rates('down')} Mbit/s down, {rates('up')} up")
+    if all_of("connections"):
+        parts.append(f"{sum(all_of('connections')):.0f} connections answered")
+    if all_of("ports"):
+        ports, ranges, there_are = (max(all_of(key)) for key in ("ports", "ranges", "all_ranges"))
+        parts.append(f"{ports:.0f} ports used in {ranges:.0f} of {there_are:.0f} ranges")
+    return "; ".join(parts)
 
 
-def _data(reports: list[lab.Report]) -> list[dict[str, Any]]:
-    return [
+def _data(reports: list[lab.Report]) -> dict[str, Any]:
+    labs = [
         {
             "mode": report.mode.value,
             "passed": report.passed,
-            "checks": [
-                {"name": check.name, "passed": check.passed, "evidence": check.evidence}
-                for check in report.checks
-            ],
+            "checks": [asdict(check) for check in report.checks],
         }
         for report in reports
     ]
+    passed = all(report.passed for report in reports)
+    return {"passed": passed, "summary": last_line(reports), "labs": labs}

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from mapxdp import snapshot
+from mapxdp.errors import refusals
 from mapxdp.views import live, top
 
 
@@ -51,4 +52,5 @@ def draw(frame: top.Top, path: Path) -> None:
     """Draws a frame of 80 by 24 characters."""
     console = Console(width=80, height=24, record=True, file=io.StringIO())
     console.print(frame)
-    console.save_svg(str(path), title="mapxdp top")
+    with refusals(f"the drawing {path} cannot be written", "name another file"):
+        console.save_svg(str(path), title="mapxdp top")

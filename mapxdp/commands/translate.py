@@ -11,9 +11,10 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp.config import Config, Napt44Mode
+from mapxdp.errors import refusals
 from mapxdp.software import capture, hop
 from mapxdp.software.ce import CeSettings, CustomerEdge
-from mapxdp.software.verdict import Outcome
+from mapxdp.software.verdict import Outcome, Refused
 
 _DEFAULT_WAN_MTU = 1500
 
@@ -24,7 +25,8 @@ def register(subparsers: Any) -> None:
         "translate",
         help="run the packets of a pcap file through a CE",
         description="Uses the software path; nothing is running or changed, and no root is "
-        "needed. The hop that a router's kernel takes off is taken off here.",
+        "needed. The hop that a router's kernel takes off is taken off here; a packet that has "
+        "none left is reported as 'not forwarded'. Only what is translated gets into OUT.pcap.",
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
     parser.add_argument(
@@ -39,21 +41,41 @@ def register(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    config = configuration.load(arguments.config)
+    config = configuration.load(arguments.config).config
     edge = _customer_edge(config)
 
-    def handle(packet: bytes) -> Outcome:
-        if arguments.direction == "46":
-            return edge.from_lan(hop.taken_off(packet, 4))
-        outcome = edge.from_wan(packet)
-        return Outcome(outcome.reason, tuple(hop.taken_off(out, 4) for out in outcome.packets))
-
-    report = capture.run(arguments.source, arguments.target, handle)
+    version, through = (4, _upstream) if arguments.direction == "46" else (6, _downstream)
+    report = capture.run(
+        arguments.source, arguments.target, version, lambda packet: through(edge, packet)
+    )
     if arguments.report is not None:
         entries = [asdict(entry) for entry in report]
-        arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
+        with refusals(f"the report {arguments.report} cannot be written", "name another file"):
+            arguments.report.write_text(json.dumps(entries, indent=1), encoding="utf-8")
     translated = sum(entry.verdict == "translated" for entry in report)
     print(f"{len(report)} packets in, {translated} translated, into {arguments.target}")
+
+
+def _upstream(edge: CustomerEdge, packet: bytes) -> Outcome | None:
+    """The kernel forwards before the CE sees the packet: without a hop left it never does."""
+    forwarded = hop.taken_off(packet)
+    if forwarded is not None:
+        return edge.from_lan(forwarded)
+    try:
+        edge.upstream_destination(packet)
+    except Refused as refused:  # not forwarded for another reason, multicast above all
+        return Outcome(refused.reason)
+    return None
+
+
+def _downstream(edge: CustomerEdge, packet: bytes) -> Outcome | None:
+    """The kernel forwards what the CE has made of the packet."""
+    outcome = edge.from_wan(packet)
+    if not outcome.packets:
+        return outcome
+    (made,) = outcome.packets
+    forwarded = hop.taken_off(made)
+    return None if forwarded is None else Outcome(outcome.reason, (forwarded,))
 
 
 def _customer_edge(config: Config) -> CustomerEdge:

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from mapxdp.contract import Contract
-from mapxdp.datapath import bpffs, instance, libbpf
+from mapxdp.datapath import instance, libbpf
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX
 from mapxdp.errors import StateError
@@ -74,14 +74,7 @@ def opened(name: str, domain: Domain) -> Iterator[Control]:
 
 @contextmanager
 def _program(name: str) -> Iterator[int]:
-    path = bpffs.instance_directory(name) / instance.CONTROL_PIN
-    try:
-        fd = libbpf.open_pinned(path)
-    except FileNotFoundError as error:
-        raise StateError(
-            f"{path} is missing: {name} was brought up by a version that takes no commands",
-            "mapxdp up -c FILE, which keeps its port mappings",
-        ) from error
+    fd = libbpf.open_pinned(instance.pinned(name) / instance.CONTROL_PIN)
     try:
         yield fd
     finally:
@@ -126,6 +119,29 @@ def forward(control: Control, wanted: Forward, port: int) -> Result:
     }
     slot = slot_index(control, wanted.protocol, port)
     return _command(control, "COMMAND_FORWARD", slot, 0, endpoint)
+
+
+def reserve(control: Control, protocol: Protocol, port: int) -> Result:
+    """Takes a port out of use, if it is free."""
+    return _command(control, "COMMAND_RESERVE", slot_index(control, protocol, port), 0)
+
+
+def unreserve(control: Control, protocol: Protocol, port: int) -> Result:
+    """Gives a port back that was taken out of use."""
+    slot = slot_index(control, protocol, port)
+    return release_slot(control, slot, reserved_word(control.contract))
+
+
+def is_reserved(control: Control, protocol: Protocol, port: int) -> bool:
+    """Whether a port is out of use."""
+    slot = slot_index(control, protocol, port)
+    owner = control.contract["mapping"].unpack(control.element("slots", slot))["owner"]
+    return bool(owner == reserved_word(control.contract))
+
+
+def reserved_word(contract: Contract) -> int:
+    """The owner word of a port that is out of use."""
+    return contract.number("SLOT_RESERVED") << contract.number("OWNER_STATE_SHIFT")
 
 
 def slot_index(control: Control, protocol: Protocol, port: int) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mapxdp import record
 from mapxdp.contract import Contract
-from mapxdp.datapath import bpffs, instance
+from mapxdp.datapath import instance
 from mapxdp.datapath.ringbuf import RingBuffer
 from mapxdp.datapath.tables import PROTOCOL_INDEX
 from mapxdp.errors import StateError
@@ -56,7 +56,7 @@ class EventSource:
 @contextmanager
 def opened(name: str, domain: Domain) -> Iterator[EventSource]:
     """The log of the running instance of ``domain``."""
-    pin = bpffs.instance_directory(name) / _PIN
+    pin = instance.pinned(name) / _PIN
     number = _number(pin)
     with instance.opened(name, domain) as maps, RingBuffer(maps.fds[_PIN]) as ring:
         smallest = maps.contract["event"].size + _RECORD_HEADER

@@ -14,21 +14,22 @@ from mapxdp.datapath import bpffs, libbpf, programs, state, tables
 from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import DatapathSettings
-from mapxdp.errors import StateError
+from mapxdp.errors import StateError, refusals
 from mapxdp.model.domain import Domain
 
 _LOAD_MAPS = ("config", "programs")
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
 CONTROL_PIN = "control"
-_STAGED = "-new"
+#: Everything that has to outlive the process that made it.
+_PINS = (*STATE_MAPS, *_LOAD_MAPS, _UPSTREAM_PIN, _DOWNSTREAM_PIN, CONTROL_PIN)
 
 
 @dataclass(frozen=True)
 class Instance:
     """Loaded programs over configured maps, and the former entry programs, if there are any."""
 
-    directory: Path
+    run: Path
     maps: MapSet
     programs: ProgramSet
     kept_mappings: bool
@@ -47,23 +48,27 @@ class Instance:
         }
 
     def stage(self) -> None:
-        """Pins everything beside what is pinned there: the part that can fail."""
-        self.unstage()
-        self.directory.mkdir(parents=True, exist_ok=True)
+        """Pins everything beside what is pinned already, before anything is attached.
+
+        Attached programs do not keep the program array filled: without a pin it would be
+        emptied when this process ends, however it ends.
+        """
+        with refusals(f"{self.run} cannot be made", "see /sys/fs/bpf: is it a BPF file system?"):
+            self.run.mkdir(parents=True)
         for name, fd in self._pins.items():
-            libbpf.pin(fd, self.directory / f"{name}{_STAGED}")
+            libbpf.pin(fd, self.run / name)
 
     def unstage(self) -> None:
-        """Takes back what was staged, and the directory if nothing else is in it."""
-        for name in self._pins:
-            (self.directory / f"{name}{_STAGED}").unlink(missing_ok=True)
-        with suppress(OSError):
-            self.directory.rmdir()
+        """Takes back what was staged, and the directories if nothing else is in them."""
+        bpffs.remove_run(self.run, _PINS)
 
     def commit(self) -> None:
-        """Gives what was staged its place, over what was pinned there before."""
-        for name in self._pins:
-            (self.directory / f"{name}{_STAGED}").rename(self.directory / name)
+        """Puts what was staged in force, in one step."""
+        bpffs.make_current(self.run)
+
+    def remove_former(self) -> None:
+        """Unpins what runs of ``up`` before this one pinned, killed ones too."""
+        bpffs.remove_runs(self.run.parent, _PINS, keep=self.run)
 
 
 @contextmanager
@@ -77,8 +82,8 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
     contract = tables.contract_for(settings.domain.port_set)
     with ExitStack() as closing:
         maps = closing.enter_context(MapSet(contract))
-        was_there = (directory / "instance").exists()
-        keeps = was_there and _opens_state(maps, contract, settings, directory)
+        former = bpffs.current(directory)
+        keeps = former is not None and _opens_state(maps, contract, settings, former)
         if not keeps:
             maps.create(STATE_MAPS)
             state.initialise(maps, settings)
@@ -86,37 +91,42 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
         state.write_config(maps, replace(settings, hash_key=state.read_instance(maps)["hash_key"]))
         loaded = closing.enter_context(programs.load(settings.domain.mode, maps, l2_length))
         yield Instance(
-            directory=directory,
+            run=bpffs.new_run(directory),
             maps=maps,
             programs=loaded,
             kept_mappings=keeps,
-            replaced_mappings=was_there and not keeps,
-            former_upstream=_open_former(closing, directory / _UPSTREAM_PIN),
-            former_downstream=_open_former(closing, directory / _DOWNSTREAM_PIN),
+            replaced_mappings=former is not None and not keeps,
+            former_upstream=_open_former(closing, former, _UPSTREAM_PIN),
+            former_downstream=_open_former(closing, former, _DOWNSTREAM_PIN),
         )
 
 
-def _opens_state(
-    maps: MapSet, contract: Contract, settings: DatapathSettings, directory: Path
-) -> bool:
+def _opens_state(maps: MapSet, contract: Contract, settings: DatapathSettings, run: Path) -> bool:
     """Opens the pinned state; false if it is that of another address or port set."""
     with MapSet(contract) as pinned:
-        pinned.open_pinned(("instance",), directory)
+        pinned.open_pinned(("instance",), run)
         identity = contract["instance"].unpack(pinned.value("instance"))
     if identity["port_set"] != state.port_set_fingerprint(settings.domain):
         return False
     if identity["layout"] != contract.fingerprint(STATE_MAPS):
         raise StateError(
-            f"{directory} was pinned by a version with another layout of its maps",
-            f"mapxdp down {directory.name}, then up again (its port mappings are lost)",
+            f"{run} was pinned by a version with another layout of its maps",
+            f"mapxdp down {run.parent.name}, then up again (its port mappings are lost)",
         )
-    maps.open_pinned(STATE_MAPS, directory)
+    maps.open_pinned(STATE_MAPS, run)
     return True
 
 
-def _open_former(closing: ExitStack, path: Path) -> int | None:
-    with suppress(FileNotFoundError):
-        fd = libbpf.open_pinned(path)
+def remove(name: str) -> None:
+    """Unpins everything of an instance; what others have put beside it stays."""
+    bpffs.remove_runs(bpffs.instance_directory(name), _PINS)
+
+
+def _open_former(closing: ExitStack, run: Path | None, pin: str) -> int | None:
+    if run is None:
+        return None
+    with suppress(libbpf.NotPinned):
+        fd = libbpf.open_pinned(run / pin)
         closing.callback(os.close, fd)
         return fd
     return None
@@ -126,15 +136,19 @@ def _open_former(closing: ExitStack, path: Path) -> int | None:
 def opened(name: str, domain: Domain) -> Iterator[MapSet]:
     """The pinned maps of the running instance of ``domain``, for reading.
 
-    StateError if another version pinned them, or none are pinned.
+    StateError where nothing is in force, or another version pinned it.
     """
-    directory = bpffs.instance_directory(name)
     with MapSet(tables.contract_for(domain.port_set)) as maps:
-        try:
-            maps.open_pinned((*STATE_MAPS, "config"), directory)
-        except FileNotFoundError as error:
-            raise StateError(
-                f"{name} runs with the maps of another version, or none: {error}",
-                "mapxdp up -c FILE; if that refuses, mapxdp down first",
-            ) from error
+        maps.open_pinned((*STATE_MAPS, "config"), pinned(name))
         yield maps
+
+
+def pinned(name: str) -> Path:
+    """Where what is in force of an instance is pinned; StateError where nothing is."""
+    run = bpffs.current(bpffs.instance_directory(name))
+    if run is None:
+        raise StateError(
+            f"{name} is not wholly up: its datapath is not pinned, perhaps 'up' was killed",
+            f"mapxdp up -c FILE again, or mapxdp down {name}",
+        )
+    return run

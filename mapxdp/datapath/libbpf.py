@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """The bpf(2) system call, through libbpf.so.1: the only module that knows it.
 
-Everything here speaks in file descriptors and bytes. Failures are OSError, except that a
-program refused by the verifier is a VerifierRefused with the verifier's own words.
+Everything here speaks in file descriptors and bytes. What the kernel refuses is a HostError;
+of a program it is a VerifierRefused, with the verifier's own words.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import struct
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mapxdp.contract import MapSpec
-from mapxdp.errors import HostError
+from mapxdp.errors import HostError, StateError, refused
 
 MAP_TYPES = {
     "HASH": 1,
@@ -144,6 +145,17 @@ class RunResult:
     nanoseconds: int
 
 
+class NotPinned(StateError):
+    """Somebody has taken a part of the datapath away."""
+
+    def __init__(self, path: Path) -> None:
+        name = path.parent.parent.name
+        super().__init__(
+            f"{path} is not there any more",
+            f"mapxdp down {name}, then up again (its port mappings are lost)",
+        )
+
+
 class VerifierRefused(HostError):
     """The kernel's verifier did not accept a program."""
 
@@ -193,10 +205,14 @@ def library() -> Any:
 
 
 def _checked(result: int, what: str) -> int:
-    """``result`` again; OSError if it says that ``what`` failed."""
+    """``result`` again; HostError if it says that ``what`` failed."""
     if result < 0:
-        error = ctypes.get_errno() or -result
-        raise OSError(error, f"{what}: {os.strerror(error)}")
+        code = ctypes.get_errno() or -result
+        raise refused(
+            f"the kernel did not {what}",
+            OSError(code, os.strerror(code)),
+            "update the kernel (see the README for the versions tried), or report this text",
+        )
     return result
 
 
@@ -295,8 +311,11 @@ def pin(fd: int, path: Path) -> None:
 
 
 def open_pinned(path: Path) -> int:
-    """Opens what is pinned at ``path``; FileNotFoundError where nothing is."""
-    return _checked(_library().bpf_obj_get(str(path).encode()), f"open {path}")
+    """Opens what is pinned at ``path``; NotPinned where nothing is."""
+    fd = _library().bpf_obj_get(str(path).encode())
+    if fd < 0 and errno.ENOENT in (ctypes.get_errno(), -fd):
+        raise NotPinned(path)
+    return _checked(fd, f"open {path}")
 
 
 def load_program(

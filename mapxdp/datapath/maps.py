@@ -83,7 +83,7 @@ class MapSet:
         if found != wanted:
             raise StateError(
                 f"{directory / name} is a map of another layout: {found}, not {wanted}",
-                f"mapxdp down {directory.name}, then up again (its port mappings are lost)",
+                f"mapxdp down {directory.parent.name}, then up again (its port mappings are lost)",
             )
 
     def value(self, name: str, index: int = 0) -> bytes:

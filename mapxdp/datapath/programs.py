@@ -15,7 +15,6 @@ from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
-ETHERNET_HEADER = 14
 #: The tail-called programs (bpf/hook_tc_46.h).
 _STEPS = ("allocate", "reclaim", "share", "flow", "sweep", "hairpin", "refuse")
 
@@ -45,10 +44,10 @@ class ProgramSet:
         return iter((self.upstream, self.downstream, self.control, *self.tail_called))
 
 
-def load(mode: Mode, maps: MapSet, l2_length: int = ETHERNET_HEADER) -> ProgramSet:
+def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
     """Compiles and loads the programs of ``mode`` against ``maps``, and fills ``programs``.
 
-    ``l2_length`` is the length of the link-layer header of the interface: 14 or 0.
+    ``l2_length`` is the length of the interface's link-layer header: see ``Link.l2_length``.
     """
     prefix = "mapt" if mode.translates else "mape"
     entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]

@@ -13,7 +13,6 @@ from mapxdp.contract import Contract, Struct, read_contract
 from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
-from mapxdp.model.port_set import PORT_COUNT, PortSet
 from mapxdp.model.napt44 import (
     WELL_KNOWN_PORTS,
     Filtering,
@@ -22,6 +21,7 @@ from mapxdp.model.napt44 import (
     Napt44Policy,
     shared_target,
 )
+from mapxdp.model.port_set import PortSet
 from mapxdp.model.timeouts import (
     MappingFacts,
     Protocol,
@@ -30,6 +30,7 @@ from mapxdp.model.timeouts import (
     timeout_of,
     under_pressure,
 )
+from mapxdp.model.virtual_range import virtual_base
 
 _INDEX_HEADROOM = 1024
 _FEWEST_FLOWS, _MOST_FLOWS, _FLOWS_PER_PORT = 16384, 65536, 16
@@ -58,7 +59,6 @@ _TIMEOUT_CLASS = {which: f"TIMEOUT_{which.name}" for which in TimeoutClass}
 _MAPPING = {policy: f"MAPPING_{policy.name}" for policy in MappingPolicy}
 _FILTERING = {filtering: f"FILTERING_{filtering.name}" for filtering in Filtering}
 _LOG = {level: f"LOG_{level.name}" for level in LogLevel}
-_VIRTUAL_BASE = 16384
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +118,6 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "hash_key": settings.hash_key,
         **_policy_values(contract, settings),
     }
-
-
-def virtual_base(port_set: PortSet) -> int:
-    """Where the contiguous range begins that stands for the set in netfilter mode."""
-    return min(_VIRTUAL_BASE, PORT_COUNT - len(port_set))
 
 
 def _policy_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mapxdp import netns, snapshot
+from mapxdp.errors import HostError
 from mapxdp.lab import clients
 from mapxdp.lab.relay import Relay
 from mapxdp.lab.server import BLOB_SIZE, Server, blob
@@ -24,6 +25,11 @@ _FIRST_CLIENT_PORT = 20000
 _QUIET_TRIES = 20
 
 
+#: Numbers behind the words: ``octets`` that crossed, ``down`` and ``up`` in Mbit/s,
+#: ``connections``, and of the port set ``ports``, ``ranges`` and ``all_ranges``.
+Measured = dict[str, float]
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that was tried, whether it worked, and what was seen."""
@@ -31,6 +37,7 @@ class Check:
     name: str
     passed: bool
     evidence: str
+    measured: Measured = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,14 @@ def counters(running: Running) -> Iterator[Check]:
     yield _attempt("counters of CE and BR agree", lambda: _counters(running))
 
 
-#: Whether a check passed, and what was seen.
-_Result = tuple[bool, str]
+#: Whether a check passed, what was seen, and what was measured.
+_Result = tuple[bool, str, Measured]
 
 
 def _attempt(name: str, check: Callable[[], _Result]) -> Check:
     try:
         return Check(name, *check())
-    except OSError as error:
+    except (OSError, HostError, subprocess.SubprocessError) as error:
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
@@ -83,33 +90,36 @@ def _ping(lab: Lab, node: str) -> _Result:
     with netns.entered(lab.netns(node)):
         times = clients.ping(SERVER_IPV4)
     shown = ", ".join(f"{time:.2f}" for time in times)
-    return len(times) == 3, f"{node} → {SERVER_IPV4}: {len(times)} of 3 answered ({shown} ms)"
+    evidence = f"{node} → {SERVER_IPV4}: {len(times)} of 3 answered ({shown} ms)"
+    return len(times) == 3, evidence, {}
 
 
 def _udp(lab: Lab, node: str) -> _Result:
     with netns.entered(lab.netns(node)):
         same = clients.udp_exchange(SERVER_IPV4, _DNS_SIZED)
-    return same, f"{node}: {_DNS_SIZED} octets {'came back the same' if same else 'did not come'}"
+    what = "came back the same" if same else "did not come"
+    return same, f"{node}: {_DNS_SIZED} octets {what}", {}
 
 
 def _download(lab: Lab) -> _Result:
     with netns.entered(lab.netns("client1")):
         transfer = clients.download(SERVER_IPV4)
-    return _same_content(transfer)
+    return _same_content(transfer, "down")
 
 
 def _upload(lab: Lab) -> _Result:
     with netns.entered(lab.netns("client2")):
         transfer = clients.upload(SERVER_IPV4, blob())
-    return _same_content(transfer)
+    return _same_content(transfer, "up")
 
 
-def _same_content(transfer: clients.Transfer) -> _Result:
+def _same_content(transfer: clients.Transfer, direction: str) -> _Result:
     same = transfer.sha256 == hashlib.sha256(blob()).hexdigest()
     return (
         same and transfer.octets == BLOB_SIZE,
         f"{transfer.octets / 1e6:.1f} MB at {transfer.megabits_per_second:.0f} Mbit/s, "
         f"SHA-256 {transfer.sha256[:16]}… {'matches' if same else 'DIFFERS'}",
+        {"octets": transfer.octets, direction: transfer.megabits_per_second},
     )
 
 
@@ -119,7 +129,8 @@ def _many_connections(lab: Lab) -> _Result:
         with netns.entered(lab.netns(node)):
             opened += clients.open_connections(SERVER_IPV4, _CONNECTIONS_EACH, _FIRST_CLIENT_PORT)
     answered = clients.use_and_abort(opened)
-    return answered == len(opened), f"two clients: {len(opened)} open, {answered} answered"
+    evidence = f"two clients: {len(opened)} open, {answered} answered"
+    return answered == len(opened), evidence, {"connections": answered}
 
 
 def _iperf3(lab: Lab) -> _Result:
@@ -145,7 +156,7 @@ def _iperf3(lab: Lab) -> _Result:
         server.terminate()
         server.wait()
     sums = [line for line in done.stdout.splitlines() if line.rstrip().endswith("receiver")]
-    return bool(sums), " ".join(sums[0].split()[4:8]) if sums else done.stderr.strip()
+    return bool(sums), " ".join(sums[0].split()[4:8]) if sums else done.stderr.strip(), {}
 
 
 def _ports(running: Running) -> _Result:
@@ -168,14 +179,15 @@ def _ports(running: Running) -> _Result:
         f"{len(ports)} ports in {used} of {len(ranges)} ranges of {public}, "
         f"{len(outside)} outside the set"
         + (f"; UNTRANSLATED sources {sorted(strangers)}" if strangers else ""),
+        {"ports": len(ports), "ranges": used, "all_ranges": len(ranges)},
     )
 
 
 def _native_ipv6(lab: Lab) -> _Result:
     with netns.entered(lab.netns("client1")):
         transfer = clients.download(SERVER_IPV6)
-    passed, evidence = _same_content(transfer)
-    return passed, f"client1 → {SERVER_IPV6}: {evidence}"
+    passed, evidence, _ = _same_content(transfer, "down")
+    return passed, f"client1 → {SERVER_IPV6}: {evidence}", {}
 
 
 def _counters(running: Running) -> _Result:
@@ -204,4 +216,5 @@ def _compare_counters(running: Running) -> _Result:
         (sent, received) == (from_domain, to_domain),
         f"CE → BR: {sent} sent, {from_domain} arrived; "
         f"BR → CE: {to_domain} sent, {received} arrived",
+        {},
     )

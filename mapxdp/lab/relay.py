@@ -3,56 +3,40 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from mapxdp import netns
-from mapxdp.errors import HostError
+from mapxdp.lab import child
+from mapxdp.lab.child import Child
 from mapxdp.lab.topology import BR_TUN
 from mapxdp.software.br import BorderRelay, BrSettings
 from mapxdp.software.tun import open_tun, pump
-
-_START_SECONDS = 20
 
 
 class Relay:
     """The running BR, seen from the lab."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, process: Child) -> None:
+        self._process = process
 
     def counts(self) -> dict[str, int]:
         """How many packets crossed, and how many were refused, by reason."""
-        self._connection.send("counts")
-        counts: dict[str, int] = self._connection.recv()
+        counts: dict[str, int] = self._process.ask("counts")
         return counts
 
 
 @contextmanager
 def running(settings: BrSettings, namespace: str) -> Iterator[Relay]:
     """A BR that runs in ``namespace`` meanwhile."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(settings, namespace, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(_START_SECONDS):
-            raise HostError("the lab's BR did not start", "see the messages above")
-        ours.recv()
-        yield Relay(ours)
-    finally:
-        process.terminate()
-        process.join()
+    with child.running("the lab's BR", _serve, settings, namespace) as process:
+        yield Relay(process)
 
 
 def _serve(settings: BrSettings, namespace: str, connection: Connection) -> None:
     """The process: packets from the TUN device, questions from the lab."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with netns.entered(namespace):
         tun = open_tun(BR_TUN)
     relay = BorderRelay(settings)

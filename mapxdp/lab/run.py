@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from mapxdp import ce, host, netns, snapshot
-from mapxdp.errors import MapxdpError
+from mapxdp import ce, host, locks, netns, record, snapshot
+from mapxdp.errors import MapxdpError, StateError
 from mapxdp.lab import checks, clients, relay, server, topology
 from mapxdp.lab.checks import Check, Running
 from mapxdp.lab.topology import SERVER_IPV4, Lab
@@ -22,6 +23,7 @@ from mapxdp.views import live
 from mapxdp.views.top import Top
 
 LIVE_SECONDS = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Say = Callable[[str], None]
 
@@ -54,7 +56,7 @@ def run(
     """
     host.require_root()
     report = Report(lab.mode)
-    with built(lab, say) as running:
+    with _ended_by_signals(), built(lab, say) as running:
         for check in _all_checks(running, say):
             show(check)
             report.checks.append(check)
@@ -70,18 +72,62 @@ def run(
 
 @contextmanager
 def built(lab: Lab, say: Say) -> Iterator[Running]:
-    """A lab whose CE, BR and server run meanwhile."""
+    """A lab whose CE, BR and server run meanwhile.
+
+    StateError if another one with this prefix does. What a killed one left is removed first.
+    """
+    with _only_one(lab):
+        _require_own_instance(lab)
+        try:
+            clean(lab)
+            topology.build(lab, say)
+            with (
+                relay.running(lab.relay, lab.netns("br")) as its_relay,
+                server.running(lab.netns("server")) as its_server,
+            ):
+                say("the BR (software path) and the server run")
+                _bring_up(lab, say)
+                yield Running(lab, its_relay, its_server)
+        finally:
+            clean(lab)
+
+
+def _only_one(lab: Lab) -> AbstractContextManager[None]:
+    return locks.held(
+        record.file(lab.instance, "lab-lock"),
+        f"another lab runs with the prefix {lab.prefix} (mapxdp top {lab.instance} shows it)",
+    )
+
+
+def _require_own_instance(lab: Lab) -> None:
+    """StateError if a CE of the lab's name runs elsewhere: it is not the lab's to take down."""
+    running = record.load(lab.instance)
+    if running is not None and running.netns != lab.netns("ce"):
+        raise StateError(
+            f"a CE named {lab.instance} runs on {running.wan} already, and is not a lab's",
+            "choose another --prefix",
+        )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """A signal that would end the process is an exception in here, and only the first one:
+    what was built is taken down without being disturbed."""
+
+    def end(number: int, _: object) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    heeded = [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, end) for number in heeded}
     try:
-        topology.build(lab, say)
-        with (
-            relay.running(lab.relay, lab.netns("br")) as its_relay,
-            server.running(lab.netns("server")) as its_server,
-        ):
-            say("the BR (software path) and the server run")
-            _bring_up(lab, say)
-            yield Running(lab, its_relay, its_server)
+        yield
     finally:
-        clean(lab)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _bring_up(lab: Lab, say: Say) -> None:

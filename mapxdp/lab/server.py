@@ -7,8 +7,6 @@ It remembers from which addresses and ports it was spoken to.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import signal
 import socket
 import socketserver
 import threading
@@ -18,13 +16,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 
 from mapxdp import netns
-from mapxdp.errors import HostError
+from mapxdp.lab import child
+from mapxdp.lab.child import Child
 from mapxdp.lab.topology import SERVER_IPV4, SERVER_IPV6
 
 HTTP_PORT = 8080
 UDP_PORT = 5353
 BLOB_SIZE = 20 * 1024 * 1024
-_START_SECONDS = 20
 
 #: Address and port a client was seen from.
 Peer = tuple[str, int]
@@ -39,32 +37,20 @@ def blob() -> bytes:
 class Server:
     """The running server, seen from the lab."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, process: Child) -> None:
+        self._process = process
 
     def take_peers(self) -> dict[str, set[Peer]]:
         """From where it was spoken to since the last call, by ``tcp`` and ``udp``."""
-        self._connection.send("peers")
-        peers: dict[str, set[Peer]] = self._connection.recv()
+        peers: dict[str, set[Peer]] = self._process.ask("peers")
         return peers
 
 
 @contextmanager
 def running(namespace: str) -> Iterator[Server]:
     """A server that runs in ``namespace`` meanwhile."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(namespace, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(_START_SECONDS):
-            raise HostError("the lab's server did not start", "see the messages above")
-        ours.recv()
-        yield Server(ours)
-    finally:
-        process.terminate()
-        process.join()
+    with child.running("the lab's server", _serve, namespace) as process:
+        yield Server(process)
 
 
 class _Http(ThreadingHTTPServer):
@@ -117,7 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _serve(namespace: str, connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     peers: dict[str, set[Peer]] = {"tcp": set(), "udp": set()}
     with netns.entered(namespace):
         servers = [

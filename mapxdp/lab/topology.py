@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp import host, netns
-from mapxdp.config import DatapathKind
+from mapxdp.config import DatapathKind, Napt44Mode, require_name
 from mapxdp.errors import HostError
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.rule import MappingRule
@@ -47,6 +47,10 @@ class Lab:
     prefix: str
     mode: Mode
     datapath: DatapathKind = DatapathKind.AUTO
+    napt44: Napt44Mode = Napt44Mode.BPF
+
+    def __post_init__(self) -> None:
+        require_name(self.instance)
 
     def netns(self, node: str) -> str:
         """The network namespace of a node."""
@@ -91,6 +95,9 @@ datapath = "{self.datapath}"
 end_user_prefix = "{END_USER_PREFIX}"
 {far_end}
 
+[napt44]
+mode = "{self.napt44}"
+
 [[rule]]
 ipv6 = "{RULE.ipv6}"
 ipv4 = "{RULE.ipv4}"
@@ -100,7 +107,6 @@ ea_length = {RULE.ea_length}
 
 def build(lab: Lab, say: Say) -> None:
     """Makes the namespaces and everything in them but the CE's datapath and the BR."""
-    destroy(lab)
     say(f"network namespaces {', '.join(lab.netns(node) for node in NODES)}")
     for node in NODES:
         _ip(f"netns add {lab.netns(node)}")
@@ -200,10 +206,12 @@ def run(command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError as error:
         raise HostError(f"{command[0]} is not installed", f"apt install {command[0]}") from error
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"'{' '.join(command)}' does not end", "see 'dmesg | tail'") from error
     if done.returncode:
         raise HostError(
             f"'{' '.join(command)}' failed: {done.stderr.strip()}",
-            "a lab of another run may be in the way: see 'ip netns'",
+            "see 'ip netns' and 'dmesg | tail': what is in the way?",
         )
     return done.stdout
 

@@ -23,11 +23,17 @@ LINKTYPE_RAW = 101
 _OTHER_RAW = frozenset({12, 228, 229})
 _ETHERNET_HEADER = 14
 _ETHER_TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_OF_ANOTHER_FAMILY = {4: Reason.NOT_IPV4, 6: Reason.NOT_IPV6}
 _VERDICTS = {
     ReasonClass.TRANSLATED: "translated",
     ReasonClass.PASS: "passed",
     ReasonClass.DROP: "dropped",
 }
+#: Verdict and reason of what no datapath decides: the router's kernel would not forward it.
+_NOT_FORWARDED = ("not forwarded", "TTL_EXCEEDED")
+
+#: What becomes of an IP packet; None where the router's kernel would not forward it.
+Handle = Callable[[bytes], Outcome | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +54,11 @@ class _Record:
     usec: int
 
 
-def run(source: Path, target: Path, handle: Callable[[bytes], Outcome]) -> list[Entry]:
-    """Gives every packet of ``source`` to ``handle``, writes what comes out to ``target``.
+def run(source: Path, target: Path, version: int, handle: Handle) -> list[Entry]:
+    """Gives the packets of one IP version to ``handle``, writes what comes out to ``target``.
 
-    InvalidValue where ``source`` is no capture file of Ethernet or raw IP.
+    The others are passed, as the datapath passes them. InvalidValue where ``source`` is no
+    capture file of Ethernet or raw IP.
     """
     records = list(_read(source))
     link_type = _only_link_type(records, source)
@@ -60,14 +67,29 @@ def run(source: Path, target: Path, handle: Callable[[bytes], Outcome]) -> list[
     with _writing(target, link_type) as out:
         for index, record in enumerate(records):
             link, packet = _split(record.data, link_type)
-            outcome = handle(packet) if packet else Outcome(Reason.NOT_IPV4)
-            for made in outcome.packets:
+            ours = _is_of(version, link, packet)
+            outcome = handle(packet) if ours else Outcome(_OF_ANOTHER_FAMILY[version])
+            leaving = () if outcome is None else outcome.packets
+            for made in leaving:
                 out.write(_joined(link, made), record)
-            outputs = tuple(range(written, written + len(outcome.packets)))
-            written += len(outputs)
-            verdict = _VERDICTS[outcome.verdict]
-            report.append(Entry(index, verdict, outcome.reason.name, outputs))
+            outputs = tuple(range(written, written + len(leaving)))
+            written += len(leaving)
+            report.append(Entry(index, *_words(outcome), outputs))
     return report
+
+
+def _words(outcome: Outcome | None) -> tuple[str, str]:
+    """Verdict and reason."""
+    if outcome is None:
+        return _NOT_FORWARDED
+    return _VERDICTS[outcome.verdict], outcome.reason.name
+
+
+def _is_of(version: int, link: bytes, packet: bytes) -> bool:
+    """Ethernet says so in its header; without one, the packet's first four bits do."""
+    if link:
+        return link[-2:] == _ETHER_TYPES[version] and len(link) == _ETHERNET_HEADER
+    return bool(packet) and packet[0] >> 4 == version
 
 
 def _split(data: bytes, link_type: int) -> tuple[bytes, bytes]:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Napt44Policy
+from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
 from mapxdp.software.lifecycle import Endpoint
@@ -35,7 +36,9 @@ from mapxdp.software.wire import (
     refuse_extension_headers,
 )
 
-_NOT_ROUTED = (
+_FOR_THE_LINK = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"))
+#: What no host on the Internet has (RFC 6890).
+_MARTIAN = (
     IPv4Network("0.0.0.0/8"),
     IPv4Network("127.0.0.0/8"),
     IPv4Network("169.254.0.0/16"),
@@ -92,12 +95,21 @@ class CustomerEdge:
         except Refused as refused:
             return Outcome(refused.reason)
 
-    def _upstream(self, packet: bytes) -> Outcome:
+    def upstream_destination(self, packet: bytes) -> IPv4Address:
+        """Where an IPv4 packet goes that is this CE's to send; raises Refused for another."""
         destination = IPv4Address(ipv4_destination(packet))
-        if any(destination in network for network in _NOT_ROUTED):
+        if any(destination in network for network in _FOR_THE_LINK):
             raise Refused(Reason.DESTINATION_NOT_ROUTED)
         if any(destination in network for network in self._settings.on_link):
             raise Refused(Reason.DESTINATION_ON_LINK)
+        if _is_martian(destination.packed):
+            raise Refused(Reason.DESTINATION_MARTIAN)
+        if _is_martian(packet[12:16]):
+            raise Refused(Reason.SOURCE_MARTIAN)
+        return destination
+
+    def _upstream(self, packet: bytes) -> Outcome:
+        self.upstream_destination(packet)
         ipv4 = read_ipv4(packet)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         if self._domain.mode.translates:
@@ -121,6 +133,7 @@ class CustomerEdge:
     def _is_hairpin(self, ipv4: Ipv4, transport: Transport) -> bool:
         return (
             self._settings.translates_ports
+            and transport.protocol is not Protocol.ICMP
             and ipv4.destination == self._ipv4
             and transport.destination_port in self._domain.port_set
         )
@@ -146,7 +159,13 @@ class CustomerEdge:
                 raise Refused(Reason.PORT_OUTSIDE_SET)
             return endpoint
         peer = Endpoint(ipv4.destination, transport.peer_port_of_destination)
-        port = self.napt44.from_lan(transport.protocol, endpoint, peer, transport.tcp_flags)
+        port = self.napt44.from_lan(
+            transport.protocol,
+            endpoint,
+            peer,
+            transport.tcp_flags,
+            is_echo_reply=transport.is_echo_reply,
+        )
         return Endpoint(self._ipv4, port)
 
     def _translated(self, packet: bytes) -> bytes:
@@ -192,16 +211,28 @@ class CustomerEdge:
 
     def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
         port = transport.destination_port
+        if _is_martian(remote) or self._is_from_ourselves(transport, remote):
+            raise Refused(Reason.SOURCE_MARTIAN)
         if port not in self._domain.port_set:
             raise Refused(Reason.PORT_OUTSIDE_SET)
         if not self._settings.translates_ports:
             return Endpoint(destination, port)
         return self._host_behind(transport, Endpoint(remote, transport.peer_port_of_source))
 
+    def _is_from_ourselves(self, transport: Transport, remote: bytes) -> bool:
+        return (
+            IPv4Address(remote) in self._domain.ipv4
+            and transport.source_port in self._domain.port_set
+        )
+
     def _host_behind(self, transport: Transport, remote: Endpoint) -> Endpoint:
         return self.napt44.from_wan(
             transport.protocol, transport.destination_port, remote, transport.tcp_flags
         )
+
+
+def _is_martian(address: bytes) -> bool:
+    return any(IPv4Address(address) in network for network in _MARTIAN)
 
 
 def new_napt44(domain: Domain, policy: Napt44Policy) -> Napt44:

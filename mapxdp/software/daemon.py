@@ -2,7 +2,7 @@
 """The process of the software datapath: a CE behind a TUN device.
 
 ``start`` runs this module as a program. The process writes what the views need to
-/run/mapxdp/<name>.state once a second.
+/run/mapxdp/<name>.<process>.state once a second: at an upgrade there are two for a moment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 from mapxdp import config as configuration
 from mapxdp import netns, record
-from mapxdp.errors import HostError, StateError
+from mapxdp.errors import HostError, StateError, refusals
 from mapxdp.model.timeouts import Protocol
 from mapxdp.observed import Count, Counters, Mapping, MappingKind
 from mapxdp.reasons import Reason
@@ -69,12 +69,14 @@ class State:
 
 def start(job: Job) -> RunningDaemon:
     """Starts the process; HostError with its words if it does not come to work."""
-    record.DIRECTORY.mkdir(parents=True, exist_ok=True)
-    log = record.DIRECTORY / f"{job.name}.log"
+    log = record.file(job.name, "log")
+    with refusals(f"{log} cannot be written", f"see that {record.DIRECTORY} can be written to"):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        errors = log.open("wb")
     try:
-        with log.open("wb") as errors:
+        with errors:
             started = subprocess.run(
-                [sys.executable, "-m", _MODULE],
+                [sys.executable, "-m", _MODULE, job.name],
                 input=json.dumps(asdict(job)).encode(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -101,26 +103,45 @@ def stop(process: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL if late else signal.SIGTERM)
         time.sleep(0.05)
+    for left_behind in record.DIRECTORY.glob(f"*.{process}.state"):  # by one that was killed
+        left_behind.unlink(missing_ok=True)
+
+
+def remove_files(name: str) -> None:
+    """Removes what the processes of an instance wrote."""
+    for path in (record.file(name, "log"), *record.DIRECTORY.glob(f"{name}.*.state")):
+        with refusals(f"{path} cannot be removed", "remove it by hand"):
+            path.unlink(missing_ok=True)
 
 
 def is_running(process: int) -> bool:
     """True if the process is there, and is one of this program's."""
+    return _MODULE.encode() in _command(process)
+
+
+def processes(name: str) -> list[int]:
+    """Every process of the instance ``name``: also of an ``up`` that was killed."""
+    wanted = [_MODULE.encode(), name.encode()]
+    found = (int(path.name) for path in Path("/proc").glob("[1-9]*"))
+    return [process for process in found if _command(process)[2:4] == wanted]
+
+
+def _command(process: int) -> list[bytes]:
     try:
-        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        return False
-    return _MODULE.encode() in command
+        return []
 
 
-def read_state(name: str) -> State:
+def read_state(name: str, process: int) -> State:
     """What the process of an instance last wrote; StateError if it wrote nothing."""
-    path = _state_path(name)
+    path = _state_path(name, process)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StateError(
             f"the software datapath of {name} shows nothing: {error}",
-            f"see {record.DIRECTORY / name}.log; mapxdp up starts it again",
+            f"see {record.file(name, 'log')}; mapxdp up starts it again",
         ) from error
 
     def counts(direction: str) -> dict[Reason, Count]:
@@ -149,8 +170,8 @@ def _mapping_from(entry: list[Any]) -> Mapping:
     )
 
 
-def _state_path(name: str) -> Path:
-    return record.DIRECTORY / f"{name}.state"
+def _state_path(name: str, process: int) -> Path:
+    return record.file(name, f"{process}.state")
 
 
 class _Worker:
@@ -166,8 +187,10 @@ class _Worker:
             policy=config.policy,
         )
         self._ce = CustomerEdge(config.domain, settings)
-        self._translates = config.domain.mode.translates
-        self._path = _state_path(job.name)
+        # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
+        # and out of it. A tunnel hides the second time.
+        self._gives_hop_back = config.domain.mode.translates
+        self._name = job.name
         self._started = time.time()
         self._written = 0.0
         self._counts: dict[str, Counter[Reason]] = {"upstream": Counter(), "downstream": Counter()}
@@ -186,7 +209,7 @@ class _Worker:
         self._bytes[direction][outcome.reason] += len(ipv4)
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
         # and out of it. A tunnel hides the second time; what turns back has no tunnel.
-        if self._translates or outcome.reason is Reason.HAIRPINNED:
+        if self._gives_hop_back or outcome.reason is Reason.HAIRPINNED:
             return [hop.given_back(out) for out in outcome.packets] + list(outcome.answers)
         return [*outcome.packets, *outcome.answers]
 
@@ -223,9 +246,10 @@ class _Worker:
                 for mapping in self._ce.napt44.mappings()
             ],
         }
-        temporary = self._path.with_suffix(".state-new")
+        path = _state_path(self._name, os.getpid())
+        temporary = path.with_suffix(".state-new")
         temporary.write_text(json.dumps(data), encoding="utf-8")
-        temporary.rename(self._path)
+        temporary.rename(path)
 
 
 def main() -> None:
@@ -249,7 +273,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, end)
     pump(tun.fd, worker.handle, worker.tick)
-    _state_path(job.name).unlink(missing_ok=True)
+    _state_path(job.name, os.getpid()).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,16 @@ def given_back(packet: bytes) -> bytes:
     return _with_hops(packet, lambda hops: min(_MOST, hops + 1))
 
 
-def taken_off(packet: bytes, version: int) -> bytes:
-    """The packet as a router passes it on; one of another IP version, or cut short, as it is."""
-    if len(packet) < _SHORTEST or packet[0] >> 4 != version:
+def taken_off(packet: bytes) -> bytes | None:
+    """The IPv4 packet as a router passes it on; None where its last hop was the one before.
+
+    What has no whole IPv4 header is returned as it is: others have a reason for it.
+    """
+    if len(packet) < _SHORTEST or packet[0] >> 4 != 4:
         return packet
-    return _with_hops(packet, lambda hops: max(0, hops - 1))
+    if packet[_TTL_OFFSET] <= 1:
+        return None
+    return _with_hops(packet, lambda hops: hops - 1)
 
 
 def _with_hops(packet: bytes, change: Callable[[int], int]) -> bytes:

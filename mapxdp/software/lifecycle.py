@@ -39,6 +39,12 @@ class LanPacket(NamedTuple):
     endpoint: Endpoint
     remote: Endpoint
     flags: TcpFlags
+    is_echo_reply: bool = False
+
+    @property
+    def may_begin(self) -> bool:
+        """A reset begins no mapping, nor does the answer to a ping that nobody sent."""
+        return not self.flags & TcpFlags.RST and not self.is_echo_reply
 
     @property
     def opens_tcp(self) -> bool:
@@ -57,7 +63,8 @@ class Life:
     fin_from_lan: bool = False
     fin_from_wan: bool = False
     reset: bool = False
-    answered: bool = False
+    heard: bool = False
+    confirmed: bool = False
     several_peers: bool = False
 
     @classmethod
@@ -70,12 +77,18 @@ class Life:
             touched=now,
             fin_from_lan=bool(packet.flags & TcpFlags.FIN),
             reset=bool(packet.flags & TcpFlags.RST),
+            confirmed=not packet.flags & TcpFlags.SYN,
         )
 
     @property
     def closing(self) -> bool:
         """Reset, or FIN from both ends."""
         return self.reset or (self.fin_from_lan and self.fin_from_wan)
+
+    @property
+    def answered(self) -> bool:
+        """The remote has answered, and the LAN has sent more than a SYN."""
+        return self.heard and self.confirmed
 
     @property
     def facts(self) -> MappingFacts:
@@ -87,26 +100,30 @@ class Life:
         self.touched = now
         if packet.opens_tcp and self.closing and not self.several_peers:
             self.peer = packet.remote
-            self.fin_from_lan = self.fin_from_wan = False
-            self.reset = self.answered = False
+            self.fin_from_lan = bool(packet.flags & TcpFlags.FIN)
+            self.reset = bool(packet.flags & TcpFlags.RST)
+            self.fin_from_wan = self.heard = self.confirmed = False
             return
         if packet.remote != self.peer:
             self.several_peers = True
         self.reset = bool(packet.flags & TcpFlags.RST)
         self.fin_from_lan |= bool(packet.flags & TcpFlags.FIN)
+        self.confirmed |= not packet.flags & TcpFlags.SYN
 
     def note_from_wan(self, remote: Endpoint, flags: TcpFlags, now: int) -> None:
-        """A packet that was let in: of the first remote, and a change, it counts."""
+        """A packet that was let in: of the first remote, and a change, it counts.
+
+        That a reset was void, only the LAN can say.
+        """
         if remote != self.peer:
             return
-        before = (self.facts, self.fin_from_wan, self.reset)
+        before = (self.heard, self.fin_from_wan, self.reset)
         if flags & TcpFlags.RST:
             self.reset = True
         else:
-            self.reset = False
-            self.answered = True
+            self.heard = True
             self.fin_from_wan |= bool(flags & TcpFlags.FIN)
-        if (self.facts, self.fin_from_wan, self.reset) != before:
+        if (self.heard, self.fin_from_wan, self.reset) != before:
             self.touched = now
 
 

@@ -93,10 +93,17 @@ class Napt44:
                     self.events[Reason.PORT_UNSHARED] += 1
 
     def from_lan(
-        self, protocol: Protocol, endpoint: Endpoint, remote: Endpoint, flags: TcpFlags
+        self,
+        protocol: Protocol,
+        endpoint: Endpoint,
+        remote: Endpoint,
+        flags: TcpFlags,
+        *,
+        is_echo_reply: bool = False,
     ) -> int:
         """The port for a packet from the LAN, mapped now if it was not; raises Refused."""
-        packet, now = LanPacket(protocol, endpoint, remote, flags), self.now()
+        packet = LanPacket(protocol, endpoint, remote, flags, is_echo_reply)
+        now = self.now()
         policy = self._tables.policy.mapping[protocol]
         known = (self._slot_port, self._flow_port)
         shared_first = is_shared_first(policy, protocol, remote.port)
@@ -155,6 +162,8 @@ class Napt44:
         if slot is None:
             return None
         if slot.is_own and not self._tables.lifetimes.is_alive(slot.life, now):
+            if not packet.may_begin:
+                return None
             slot.life = Life.begun_by(packet, now)
             slot.permissions = self._no_permissions(packet.protocol)
             self.events[Reason.MAPPING_REVIVED] += 1
@@ -173,6 +182,8 @@ class Napt44:
             return None
         if self._tables.lifetimes.is_alive(flow.life, now):
             flow.life.note_from_lan(packet, now)
+        elif not packet.may_begin:
+            return None
         else:
             flow.life = Life.begun_by(packet, now)
             self.events[Reason.MAPPING_REVIVED] += 1
@@ -180,7 +191,7 @@ class Napt44:
 
     def _refuse_what_begins_nothing(self, packet: LanPacket) -> None:
         """Step 3."""
-        if packet.flags & TcpFlags.RST:
+        if not packet.may_begin:
             raise Refused(Reason.NO_MAPPING)
         if packet.protocol is Protocol.TCP and not (
             self._tables.policy.pick_up or packet.opens_tcp

@@ -14,7 +14,7 @@ from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, Ipv4
 REFUSALS_PER_TICK = 10
 _TOLD = frozenset({Reason.HOST_LIMIT, Reason.FLOWS_FULL, Reason.PORTS_EXHAUSTED})
 _UNREACHABLE = 3
-_QUOTED = 20 + 8  # the header, without options as every packet here, and 8 octets
+_PROTO_TCP = 6
 _TTL = 64
 #: RFC 1122 section 3.2.2: no errors to addresses that are not one host's.
 _NO_HOST = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/3"))
@@ -57,8 +57,14 @@ class Refuser:
             checksum=0,
             source=self._own,
             destination=packet[12:16],
-            payload=_with_checksum(bytes([_UNREACHABLE, self._code]), bytes(4) + packet[:_QUOTED]),
+            payload=_with_checksum(bytes([_UNREACHABLE, self._code]), bytes(4) + _quoted(packet)),
         ).with_checksum()
+
+
+def _quoted(packet: bytes) -> bytes:
+    """The header, without options as in every packet here, and the transport header: of TCP 20
+    octets, since a checksum that a network card was to fill in lies among them."""
+    return packet[: 20 + (20 if packet[9] == _PROTO_TCP else 8)]
 
 
 def _with_checksum(start: bytes, rest: bytes) -> bytes:

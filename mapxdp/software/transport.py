@@ -84,6 +84,14 @@ class Transport:
         """The ICMP type."""
         return self.data[0]
 
+    @property
+    def is_echo_reply(self) -> bool:
+        """True for the answer to a ping."""
+        return self.protocol is Protocol.ICMP and self.icmp_type in (
+            ICMP_ECHO_REPLY,
+            ICMPV6_ECHO_REPLY,
+        )
+
     def replaced(self, at: int, new: bytes) -> Transport:
         """Other octets at ``at``, the checksum brought up to date."""
         # Words are aligned to the header: the octet before and the one after may belong to them.

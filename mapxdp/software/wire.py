@@ -30,6 +30,7 @@ EXTENSION_HEADERS = frozenset(
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
+_LONGEST_PAYLOAD = 65535 - 20  # what still fits into an IPv4 packet
 DONT_FRAGMENT = 0x4000
 _FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
 
@@ -153,7 +154,7 @@ def read_ipv6(packet: bytes) -> Ipv6:
     """The packet; trailing octets that do not belong to it are left out."""
     ipv6_addresses(packet)
     first, length, next_header, hop_limit, source, destination = _IPV6.unpack_from(packet)
-    if not 0 < length <= len(packet) - _IPV6.size:
+    if not 0 < length <= min(len(packet) - _IPV6.size, _LONGEST_PAYLOAD):
         raise Refused(Reason.MALFORMED_IPV6)
     return Ipv6(
         traffic_class=first >> 20 & 0xFF,

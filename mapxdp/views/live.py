@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
-from mapxdp.snapshot import Take
+from mapxdp.snapshot import Take, require_running
 from mapxdp.views.top import Top
 
 INTERVAL = 1.0
@@ -22,24 +22,27 @@ INTERVAL = 1.0
 
 def one_frame(take: Take, interval: float = INTERVAL) -> Top:
     """A frame whose rates are those of the next ``interval`` seconds."""
-    top = Top(take())
+    top = Top(require_running(take()))
     time.sleep(interval)
-    top.add(take())
+    top.add(require_running(take()))
     return top
 
 
 def run(
     take: Take, console: Console, seconds: float | None = None, interval: float = INTERVAL
 ) -> Top:
-    """Shows the view until q is pressed, or for some seconds; the last frame."""
-    top = Top(take())
+    """Shows the view until q is pressed, or for some seconds; the last frame.
+
+    StateError when there is nothing to show any more: the terminal is as before by then.
+    """
+    top = Top(require_running(take()))
     deadline = None if seconds is None else time.monotonic() + seconds
     with (
         _key_pressed() as quit_pressed,
         Live(top, console=console, screen=True, auto_refresh=False) as live,
     ):
         while not quit_pressed(interval):
-            top.add(take())
+            top.add(require_running(take()))
             live.update(top, refresh=True)
             if deadline is not None and time.monotonic() >= deadline:
                 break

@@ -15,6 +15,7 @@ import pytest
 
 from harness import packets
 from harness.ce import LoadedCes
+from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.reasons import Reason
 
 _VECTORS = json.loads(
@@ -61,7 +62,7 @@ def comparable(packet: bytes) -> bytes:
 def test_vector(name: str, loaded_ces: LoadedCes) -> None:
     vector = VECTORS[name]
     mode = _MODES[vector["kind"]]
-    ce = loaded_ces.example(mode, translates_ports=False, mss=None)
+    ce = loaded_ces.example(mode, napt44=Napt44Kind.NONE, mss=None)
     packet = one_hop_further(bytes.fromhex(vector["in"]["packet"]), mode)
     is_upstream = vector["kind"] in ("pkt46", "encap")
     outcome = (ce.from_lan if is_upstream else ce.from_wan)(packet)

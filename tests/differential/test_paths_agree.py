@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness import packets, traffic
 from harness.ce import LoadedCes
-from harness.domains import RULES, domain
+from harness.domains import DRAFT_03, LW4O6, RULES, domain
 from harness.follower import Follower, is_translated
 from harness.traffic import LAST_PORT, FromLan, FromWan, Step, Wait
 
@@ -25,6 +25,21 @@ GENERATED = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 MODES = ["map-t", "map-e"]
+SEQUENCES = {
+    **{f"{mode} {count}": domain(mode, RULES[count]) for mode in MODES for count in (63, 252)},
+    "lw4o6": LW4O6,
+    "draft-03": DRAFT_03,
+}
+MUTATED = {
+    **{mode: domain(mode, RULES[252]) for mode in MODES},
+    "lw4o6": LW4O6,
+    "draft-03": DRAFT_03,
+}
+
+
+def last_port(follower: Follower) -> int:
+    """That of the last packet that left; before it, any of the set."""
+    return follower.last_port or follower.ce.domain.port_set.port_at(0)
 
 
 def run(follower: Follower, step: Step) -> None:
@@ -35,16 +50,15 @@ def run(follower: Follower, step: Step) -> None:
     if isinstance(step, FromLan):
         outcome = follower.from_lan(traffic.upstream_packet(step))
     else:
-        port = (follower.last_port or 1232) if step.port == LAST_PORT else step.port
+        port = last_port(follower) if step.port == LAST_PORT else step.port
         outcome = follower.from_wan(traffic.downstream_packet(follower.ce.domain, step, port))
     if is_translated(outcome):
         assert packets.checksums_are_right(outcome.packets[0])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("count", [63, 252])
-def test_sequences_of_packets(count: int, mode: str, loaded_ces: LoadedCes) -> None:
-    ce_domain = domain(mode, RULES[count])
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_sequences_of_packets(name: str, loaded_ces: LoadedCes) -> None:
+    ce_domain = SEQUENCES[name]
 
     @GENERATED
     @given(sequence=traffic.sequences(list(ce_domain.port_set)))
@@ -52,7 +66,7 @@ def test_sequences_of_packets(count: int, mode: str, loaded_ces: LoadedCes) -> N
         follower = Follower(loaded_ces.get(ce_domain))
         for step in sequence:
             run(follower, step)
-        assert follower.events_agree()
+        follower.assert_that_events_agree()
 
     check()
 
@@ -84,9 +98,9 @@ def mutated(packet: bytes, mutations: list[tuple[str, int, int]], shortest: int)
     return bytes(data)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_mutated_packets(mode: str, loaded_ces: LoadedCes) -> None:
-    ce_domain = domain(mode, RULES[252])
+@pytest.mark.parametrize("name", MUTATED)
+def test_mutated_packets(name: str, loaded_ces: LoadedCes) -> None:
+    ce_domain = MUTATED[name]
     ports = list(ce_domain.port_set)
 
     @GENERATED
@@ -105,7 +119,7 @@ def test_mutated_packets(mode: str, loaded_ces: LoadedCes) -> None:
         follower = Follower(loaded_ces.get(ce_domain))
         sound = traffic.upstream_packet(up)
         follower.from_lan(sound)
-        port = (follower.last_port or 1232) if down.port == LAST_PORT else down.port
+        port = last_port(follower) if down.port == LAST_PORT else down.port
         follower.from_lan(mutated(sound, up_mutations, 20))
         follower.from_wan(
             mutated(traffic.downstream_packet(ce_domain, down, port), down_mutations, 40)

@@ -11,6 +11,7 @@ import mmap
 import struct
 import sys
 from types import TracebackType
+from typing import Any
 
 from harness.domains import domain
 from mapxdp.contract import read_contract
@@ -18,6 +19,7 @@ from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
+from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
 from mapxdp.reasons import Reason, ReasonClass
@@ -32,7 +34,8 @@ _ACTION = {ReasonClass.DROP: 2}
 _ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
 _REDIRECT = 7
 #: Of struct __sk_buff, <linux/bpf.h>.
-_GSO_SEGS_OFFSET, _GSO_SIZE_OFFSET, _CONTEXT_SIZE = 164, 176, 192
+_CONTEXT = {"mark": 8, "priority": 32, "gso_segs": 164, "gso_size": 176}
+_CONTEXT_SIZE = 192
 
 
 class _StoppedClock(TickClock):
@@ -68,7 +71,7 @@ class LoadedCe:
         contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
-        self.programs = programs.load(ce_domain.mode, self.maps)
+        self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
         self.reset()
 
     def __enter__(self) -> LoadedCe:
@@ -135,6 +138,10 @@ class LoadedCe:
         """An IP packet through the downstream program."""
         return self._run(self.programs.downstream.fd, "DIRECTION_64", packet, context)
 
+    def through(self, fd: int, direction: str, packet: bytes, **context: int) -> Outcome:
+        """An IP packet through a program that ends in one of the datapath's."""
+        return self._run(fd, direction, packet, context)
+
     def _run(self, fd: int, direction: str, packet: bytes, context: dict[str, int]) -> Outcome:
         version = packet[0] >> 4
         ether_type = context.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
@@ -176,6 +183,24 @@ class LoadedCe:
     def slots(self) -> dict[tuple[int, int], dict[str, int]]:
         """Every slot that is not free, by protocol index and position."""
         return used_slots(self.maps)
+
+    def flows(self) -> dict[int, dict[str, int]]:
+        """Every flow that is not free, by its position."""
+        return used_mappings(self.maps, "flows")
+
+    def pool(self) -> dict[str, Any]:
+        """What is free and shared, as the datapath counts it."""
+        return self.maps.contract["pool"].unpack(self.maps.value("pool"))
+
+    def recounted(self) -> list[str]:
+        """Where the tables contradict each other; nothing, if all is well."""
+        return inconsistencies(self.maps, self.domain)
+
+    def slot_index(self, protocol: str, port: int) -> int:
+        """Where the slot of a port of the set is; ``protocol`` as in INDEX_UDP."""
+        number = self.maps.contract.number
+        position = list(self.domain.port_set).index(port)
+        return number(f"INDEX_{protocol}") * number("SLOTS") + position
 
     def occupy_all_slots_behind_the_bitmap(self) -> None:
         """Gives every slot an owner that never goes; the bitmap does not say so."""
@@ -403,12 +428,12 @@ class _Recount:
         return int.from_bytes(address, "big") % self._number("HOSTS")
 
 
-def _context(gso_size: int = 0, gso_segs: int = 0) -> bytes | None:
-    if not gso_size:
+def _context(**fields: int) -> bytes | None:
+    if not any(fields.values()):
         return None
     context = bytearray(_CONTEXT_SIZE)
-    struct.pack_into("=I", context, _GSO_SEGS_OFFSET, gso_segs)
-    struct.pack_into("=I", context, _GSO_SIZE_OFFSET, gso_size)
+    for name, value in fields.items():
+        struct.pack_into("=I", context, _CONTEXT[name], value)
     return bytes(context)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.rule import MappingRule
 
 END_USER_PREFIX = IPv6Network("2001:db8:12:3400::/56")
@@ -22,6 +23,33 @@ RULES = {
     1008: MappingRule(IPv6Network("2001:db8::/42"), IPv4Network("192.0.2.0/24"), 14, psid_offset=6),
     2048: MappingRule(IPv6Network("2001:db8::/43"), IPv4Network("192.0.2.0/24"), 13, psid_offset=0),
 }
+
+
+#: RFC 7596: a whole address with an explicit PSID, its ports in one range.
+LW4O6 = Domain(
+    mode=Mode.LW4O6,
+    end_user_prefix=END_USER_PREFIX,
+    rules=(
+        MappingRule(
+            ipv6=END_USER_PREFIX,
+            ipv4=IPv4Network("192.0.2.18/32"),
+            ea_length=0,
+            psid_offset=0,
+            psid_length=8,
+            psid=0x34,
+        ),
+    ),
+    br=BR,
+)
+
+#: MAP-E as v6plus provides it: 240 ports in 15 ranges, another layout of the MAP address.
+DRAFT_03 = Domain(
+    mode=Mode.MAP_E,
+    end_user_prefix=END_USER_PREFIX,
+    rules=(RULES[240],),
+    br=BR,
+    interface_id=InterfaceIdFormat.DRAFT03,
+)
 
 
 def domain(mode: Mode | str, rule: MappingRule = EXAMPLE_RULE) -> Domain:

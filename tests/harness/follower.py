@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness import packets
-from harness.ce import LoadedCe, used_slots
+from harness.ce import LoadedCe, inconsistencies, used_slots
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, Napt44Kind
 from mapxdp.model.timeouts import Protocol
@@ -104,11 +104,18 @@ class Follower:
             assert actual.packets == expected.packets
         return actual
 
-    def events_agree(self) -> bool:
-        """What happened beside the verdicts, too; races that only BPF can have left out."""
-        counted = self.ce.events()
+    def assert_that_events_agree(self) -> None:
+        """What happened beside the verdicts, too; and every count of BPF is right."""
+        self.software.napt44.now()
         expected = self.software.events("upstream") + self.software.events("downstream")
-        return counted == dict(expected)
+        counted = self.ce.events()
+        differences = {
+            str(reason): (counted.get(reason, 0), expected[reason])
+            for reason in {*counted, *expected}
+            if counted.get(reason, 0) != expected[reason]
+        }
+        assert not differences, f"BPF and software counted {differences}"
+        assert not inconsistencies(self.ce.maps, self.ce.domain)
 
 
 def _words(packet: bytes) -> tuple[int, int]:

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mapxdp import netns
-from mapxdp.config import DatapathKind
-from mapxdp.lab import run
+from mapxdp.config import DatapathKind, Napt44Mode
+from mapxdp.lab import run, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
 from mapxdp.lab.topology import SERVER_IPV4, Lab
-from mapxdp.model.domain import Mode
+from mapxdp.model.domain import Domain, Mode
+from mapxdp.software.br import BrSettings
 
 
 def prefix() -> str:
@@ -24,10 +25,58 @@ def prefix() -> str:
 
 
 @contextmanager
-def running_lab(mode: str, datapath: str = "auto") -> Iterator[Running]:
+def running_lab(mode: str, datapath: str = "auto", napt44: str = "bpf") -> Iterator[Running]:
     """A lab whose CE is up."""
-    lab = Lab(prefix(), Mode(mode), DatapathKind(datapath))
+    lab = Lab(prefix(), Mode(mode), DatapathKind(datapath), Napt44Mode(napt44))
     with run.built(lab, lambda _: None) as running:
+        yield running
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabOfDomain(Lab):
+    """A lab whose CE has another place, in a domain with the lab's own prefixes and BR."""
+
+    place: Domain
+
+    @property
+    def domain(self) -> Domain:
+        return self.place
+
+    @property
+    def relay(self) -> BrSettings:
+        return BrSettings(
+            mode=self.place.mode,
+            rules=self.place.rules,
+            address=self.place.br,
+            interface_id=self.place.interface_id,
+        )
+
+    def config_text(self) -> str:
+        rule = self.place.bmr
+        psid = "" if rule.psid is None else f"psid_length = {rule.psid_length}\npsid = {rule.psid}"
+        return f"""\
+[ce]
+name = "{self.instance}"
+wan = "{topology.WAN}"
+mode = "{self.place.mode}"
+datapath = "{self.datapath}"
+end_user_prefix = "{self.place.end_user_prefix}"
+interface_id = "{self.place.interface_id}"
+br = "{self.place.br}"
+
+[[rule]]
+ipv6 = "{rule.ipv6}"
+ipv4 = "{rule.ipv4}"
+ea_length = {rule.ea_length}
+psid_offset = {rule.psid_offset}
+{psid}
+"""
+
+
+@contextmanager
+def running_lab_of(place: Domain) -> Iterator[Running]:
+    """A lab of MAP-E or lw4o6 whose CE is up, at this place."""
+    with run.built(LabOfDomain(prefix(), place.mode, place=place), lambda _: None) as running:
         yield running
 
 

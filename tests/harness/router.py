@@ -80,6 +80,16 @@ class Router:
         filters = self._tc("filter show dev wan ingress") + self._tc("filter show dev wan egress")
         return re.findall(r" id (\d+) ", filters)
 
+    def pinned(self) -> Path:
+        """Where what is in force is pinned."""
+        run = bpffs.current(bpffs.instance_directory(self.name))
+        assert run is not None
+        return run
+
+    def filters(self) -> str:
+        """The TC filters on the way in."""
+        return self._tc("filter show dev wan ingress")
+
     def read(self, path: str) -> str:
         with netns.entered(self.name):
             return Path(path).read_text(encoding="ascii").strip()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, TypeVar
 
 from mapxdp import config
 from mapxdp.model.timeouts import MappingFacts, Protocol
@@ -21,6 +21,8 @@ from mapxdp.observed import (
 from mapxdp.reasons import Reason
 from mapxdp.record import Record
 from mapxdp.snapshot import Snapshot
+
+T = TypeVar("T")
 
 CONFIG = """\
 [ce]
@@ -145,3 +147,10 @@ def busy(seconds: float = 0, refusals: bool = False) -> Snapshot:
         hosts=(refused(9, 77),) if refusals else (),
         high_water=240,
     )
+
+
+def replace(what: T, **changes: Any) -> T:
+    """A copy with other fields, of a dataclass or of a named tuple."""
+    if isinstance(what, tuple):
+        return what._replace(**changes)  # type: ignore[attr-defined, no-any-return]
+    return dataclasses.replace(what, **changes)  # type: ignore[type-var]

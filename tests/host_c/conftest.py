@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from harness.host_c import flags
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def host_c(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
             compiler,
             *("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
             *("-fsanitize=undefined", "-fno-sanitize-recover=all", "-static-libubsan"),
-            *("-DSLOTS=256", f"-I{ROOT / 'bpf'}"),
+            *flags(),
             *(Path(__file__).with_name("shim.c"), "-o", made),
         ],
         capture_output=True,

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from harness import packets
+from harness.host_c import flags
 from mapxdp.reasons import Reason
 from mapxdp.software.transport import Transport, read_transport
 from mapxdp.software.verdict import Refused
@@ -30,7 +31,6 @@ from mapxdp.software.wire import (
     refuse_extension_headers,
 )
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 1200
 V6_SOURCE, V6_DESTINATION = "2001:db8::1", "2001:db8::2"
 BY_NUMBER = {reason.number: reason for reason in Reason}
@@ -82,7 +82,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Case]], 
     done = subprocess.run(
         [
             *(compiler, "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
-            *(*sanitizers, "-DSLOTS=256", f"-I{ROOT / 'bpf'}"),
+            *(*sanitizers, *flags()),
             *(Path(__file__).with_name("frames.c"), "-o", made),
         ],
         capture_output=True,

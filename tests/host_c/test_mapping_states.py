@@ -110,7 +110,7 @@ def all_steps(states: dict[State, Way]) -> Iterator[tuple[State, Way, Packet]]:
 
 
 def test_there_are_many_states(states: dict[State, Way]) -> None:
-    assert len(states) > 100
+    assert len(states) > 90
     assert len({tables.facts_of(CONTRACT, state.flags) for state in states}) == 8
 
 
@@ -133,6 +133,6 @@ def test_both_restart_the_clock_after_the_same_packets(
     for state, way, packet in all_steps(states):
         software = Software(way)
         software.send(packet)
-        news = (after(host_c, state, packet).flags ^ state.flags) & ~CONTRACT.number("FLAG_SYN_64")
+        news = after(host_c, state, packet).flags ^ state.flags
         restarted = packet.from_lan or news != 0
         assert software.look()[2] is restarted, (way, packet)

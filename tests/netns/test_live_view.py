@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""``mapxdp top`` on a terminal: drawn, resized, and quit with q."""
+"""``mapxdp top`` on a terminal: drawn, resized, quit with q, and ended when the CE is gone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ import json
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from harness.router import Router
-from mapxdp import cli
+from harness.router import CONFIG, Router
+from mapxdp import ce, cli, record, snapshot
+from mapxdp.datapath import bpffs
+from mapxdp.errors import StateError
+from mapxdp.software import daemon
+
+SOFTWARE = CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "software"')
 
 
 def resize(fd: int, rows: int, columns: int) -> None:
@@ -37,12 +47,13 @@ def read_for(fd: int, seconds: float) -> str:
     return drawn.decode(errors="replace")
 
 
-def test_top_on_a_terminal(cpe: Router) -> None:
-    cpe.up()
+@contextmanager
+def top_on_a_terminal(name: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The running command, and the other end of its terminal."""
     ours, theirs = pty.openpty()
     resize(ours, 24, 80)
     process = subprocess.Popen(
-        [sys.executable, "-m", "mapxdp", "top", cpe.name],
+        [sys.executable, "-m", "mapxdp", "top", name],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -50,15 +61,103 @@ def test_top_on_a_terminal(cpe: Router) -> None:
     )
     os.close(theirs)
     try:
-        assert "TCP ports" in read_for(ours, 3)
-        resize(ours, 10, 40)
-        assert "TCP ports" in read_for(ours, 2)
-        os.write(ours, b"q")
-        assert process.wait(5) == 0
+        yield ours, process
     finally:
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def test_top_on_a_terminal(cpe: Router) -> None:
+    cpe.up()
+    with top_on_a_terminal(cpe.name) as (terminal, process):
+        assert "TCP ports" in read_for(terminal, 3)
+        resize(terminal, 10, 40)
+        assert "TCP ports" in read_for(terminal, 2)
+        os.write(terminal, b"q")
+        assert process.wait(5) == 0
+
+
+@pytest.mark.parametrize("config", [CONFIG, SOFTWARE], ids=["tc", "software"])
+def test_top_ends_when_there_is_nothing_to_show(config: str, cpe: Router) -> None:
+    cpe.write_config(config)
+    cpe.up()
+    with top_on_a_terminal(cpe.name) as (terminal, process):
+        assert "TCP ports" in read_for(terminal, 3)
+        ce.down(cpe.name, lambda _: None)
+        assert f"{cpe.name} is no longer running" in read_for(terminal, 3)
+        assert process.wait(5) == StateError.exit_code
+
+
+def test_top_ends_when_the_process_is_killed(
+    cpe: Router, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpe.write_config(SOFTWARE)
+    cpe.up()
+    time.sleep(0.5)
+    running = record.load(cpe.name)
+    assert running is not None
+    assert running.process is not None
+    with snapshot.watching(cpe.name) as take:
+        assert not take().process_ended
+        os.kill(running.process, signal.SIGKILL)
+        while daemon.is_running(running.process):
+            time.sleep(0.01)
+        assert take().process_ended
+    assert cli.main(["top", cpe.name, "--once"]) == StateError.exit_code
+    said = f"{cpe.name} is no longer running: process {running.process} has ended"
+    assert said in capsys.readouterr().err
+    # The last words are still to be had, with what is wrong beside them.
+    assert cli.main(["status", cpe.name]) == 1
+    assert "✗ process" in capsys.readouterr().out
+    ce.down(cpe.name, lambda _: None)
+    assert list(record.DIRECTORY.glob(f"{cpe.name}.*.state")) == []
+
+
+def test_views_follow_a_ce_that_is_brought_up_anew(cpe: Router) -> None:
+    """Other maps with other numbers of entries, and a process in place of another."""
+    cpe.up()
+    other_set = CONFIG.replace("2001:db8::/40", "2001:db8::/42").replace("= 16", "= 14")
+    with snapshot.watching(cpe.name) as take:
+        assert take().usable_ports == 252
+        cpe.write_config(other_set)
+        cpe.up()
+        assert take().usable_ports == 1008
+        ce.down(cpe.name, lambda _: None)
+        with pytest.raises(StateError, match="no longer running"):
+            take()
+        cpe.write_config()
+        cpe.up()
+        assert take().usable_ports == 252
+        bpffs.remove(bpffs.instance_directory(cpe.name))
+        with pytest.raises(StateError, match="nothing is pinned"):
+            take()
+
+
+def test_views_follow_a_process_that_takes_over(cpe: Router) -> None:
+    """All the time there is one of them to look at."""
+    cpe.write_config(SOFTWARE)
+    cpe.up()
+    time.sleep(0.5)
+    seen, stop = set(), threading.Event()
+
+    def look() -> None:
+        with snapshot.watching(cpe.name) as take:
+            while not stop.is_set():
+                now = take()
+                assert not now.process_ended
+                seen.add(now.record.process)
+                time.sleep(0.01)
+
+    with ThreadPoolExecutor(1) as executor:
+        looking = executor.submit(look)
+        try:
+            cpe.up()
+            time.sleep(1.5)
+        finally:
+            stop.set()
+        looking.result()
+    assert len(seen) == 2
 
 
 def test_one_frame_and_json(cpe: Router, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,8 +86,14 @@ def test_reload_with_a_bad_file_changes_nothing(lab: Running, tmp_path: Path) ->
 
 
 def _pinned(lab: Running) -> dict[str, int]:
-    directory = bpffs.instance_directory(lab.lab.instance)
-    return {path.name: path.stat().st_ino for path in directory.iterdir()}
+    run = _run(lab)
+    return {path.name: path.stat().st_ino for path in run.iterdir()}
+
+
+def _run(lab: Running) -> Path:
+    run = bpffs.current(bpffs.instance_directory(lab.lab.instance))
+    assert run is not None
+    return run
 
 
 def test_reload_of_what_does_not_run(lab: Running, tmp_path: Path) -> None:
@@ -167,7 +173,7 @@ def test_pinned_map_of_another_layout(lab: Running, tmp_path: Path) -> None:
     from mapxdp.contract import MapSpec
     from mapxdp.datapath import libbpf
 
-    directory = bpffs.instance_directory(lab.lab.instance)
+    directory = _run(lab)
     (directory / "slots").unlink()
     libbpf.pin(
         libbpf.create_map(MapSpec("slots", "ARRAY", "__u32", 4, "", 32, 768, 0)),

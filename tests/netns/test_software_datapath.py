@@ -58,6 +58,7 @@ def test_up_then_down(cpe: Router) -> None:
     assert cpe.state() == before
     assert settings(cpe) == settings_before
     assert proxies(cpe) == ""
+    assert list(record.DIRECTORY.glob(f"{cpe.name}*")) == []
 
 
 def test_up_again_replaces_the_process(cpe: Router) -> None:
@@ -100,3 +101,5 @@ def test_a_process_that_cannot_start_says_why(cpe: Router, monkeypatch: pytest.M
     with pytest.raises(HostError, match=r"did not start: .*no_such_module"):
         cpe.up()
     assert cpe.state() == before
+    assert "no_such_module" in record.file(cpe.name, "log").read_text(encoding="utf-8")
+    daemon.remove_files(cpe.name)

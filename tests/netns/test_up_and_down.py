@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,15 @@ import pytest
 
 from harness.router import CONFIG, GATEWAY, Router
 from mapxdp import bpf_source, ce, cli, health, netns, record
+from mapxdp.datapath import bpffs, libbpf
 from mapxdp.datapath.instance import Instance
 from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
-from mapxdp.links import Links
+from mapxdp.links import Hook, Link, LinkError, Links, open_links
 from mapxdp.record import Record
 
 MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
+#: Matches every IPv4 packet.
+OTHER_FILTER = "protocol ip u32 match u32 0 0 classid 1:1"
 
 
 def test_up_then_down(cpe: Router) -> None:
@@ -100,10 +105,12 @@ def _fail(*_: Any, **__: Any) -> None:
 STEPS: dict[str, tuple[type, str]] = {
     "add the address": (Links, "add_ipv6_address"),
     "attach": (Links, "attach"),
-    "set the route": (Links, "replace_ipv4_default_route"),
+    "set the route": (Links, "set_ipv4_default_route"),
     "pin": (Instance, "stage"),
     "save the record": (Record, "save"),
+    "put it in force": (Instance, "commit"),
 }
+UPGRADE_STEPS = {**STEPS, "add the address": (Links, "has_ipv6_address")}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -120,13 +127,13 @@ def test_failure_half_way_is_undone(
     cpe.up()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", UPGRADE_STEPS)
 def test_failed_upgrade_leaves_what_runs(
     step: str, cpe: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpe.up()
     before, programs = cpe.state(), cpe.attached_programs()
-    owner, method = STEPS[step]
+    owner, method = UPGRADE_STEPS[step]
     original, calls = getattr(owner, method), []
 
     def fail_first(*arguments: Any) -> Any:
@@ -187,6 +194,16 @@ def other_default_route(cpe: Router) -> None:
     cpe.ip("route add default via 10.9.9.1 dev wan")
 
 
+def multipath_default_route(cpe: Router) -> None:
+    cpe.ip("addr add 10.9.9.2/24 dev wan")
+    cpe.ip("route add default nexthop via 10.9.9.1 dev wan nexthop via 10.9.9.3 dev wan")
+
+
+def filter_in_our_place(cpe: Router) -> None:
+    cpe._tc("qdisc add dev wan clsact")
+    cpe._tc(f"filter add dev wan egress pref 50000 {OTHER_FILTER}")
+
+
 def prefix_without_rule(cpe: Router) -> None:
     cpe.write_config(CONFIG.replace("2001:db8:12:3400::/56", "2001:db9:12:3400::/56"))
 
@@ -195,8 +212,9 @@ def xdp_asked_for(cpe: Router) -> None:
     cpe.write_config(CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "xdp"'))
 
 
-def netfilter_asked_for(cpe: Router) -> None:
-    cpe.write_config(CONFIG + '[napt44]\nmode = "netfilter"\n')
+def netfilter_in_software(cpe: Router) -> None:
+    text = CONFIG.replace('mode = "map-t"', 'mode = "map-t"\ndatapath = "software"')
+    cpe.write_config(text + '[napt44]\nmode = "netfilter"\n')
 
 
 def mesh_asked_for(cpe: Router) -> None:
@@ -215,9 +233,15 @@ ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
     larger_mtu_configured: (HostError, "mtu.wan = 1501 is more than the 1500 of wan"),
     ingress_qdisc: (HostError, "wan has an ingress qdisc"),
     other_default_route: (StateError, "there is an IPv4 default route via 10.9.9.1 on wan"),
+    multipath_default_route: (StateError, "there is an IPv4 default route via 10.9.9.1 on wan"),
+    filter_in_our_place: (
+        StateError,
+        "a filter of somebody else's has the preference 50000 at egress of wan: u32 "
+        "→ .* tc filter del dev wan egress pref 50000",
+    ),
     prefix_without_rule: (InvalidValue, "it matches no rule"),
     xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
-    netfilter_asked_for: (InvalidValue, "NAPT44 by netfilter is not part of this version"),
+    netfilter_in_software: (InvalidValue, "the software datapath does NAPT44 itself"),
     mesh_asked_for: (InvalidValue, "forwarding rules .mesh. are not part of this version"),
     prefix_translated: (InvalidValue, "MAP-T of a whole IPv4 prefix"),
 }
@@ -251,6 +275,29 @@ def test_the_same_instance_elsewhere(cpe: Router) -> None:
     cpe.write_config(CONFIG.replace('wan = "wan"', 'wan = "other"'))
     with pytest.raises(StateError, match="runs on wan in network namespace"):
         cpe.up()
+
+
+@pytest.mark.parametrize("command", ["up", "reload"])
+def test_the_same_instance_without_its_namespace(
+    command: str, cpe: Router, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpe.up()
+    assert cli.main([command, "-c", str(cpe.config)]) == StateError.exit_code
+    assert f"→ give --netns {cpe.name} to change what runs there" in capsys.readouterr().err
+
+
+def test_configuration_from_a_pipe(cpe: Router) -> None:
+    """Which can be read once."""
+    ours, theirs = os.pipe()
+    os.write(theirs, cpe.config.read_bytes())
+    os.close(theirs)
+    try:
+        assert cli.main(["up", "-c", f"/dev/fd/{ours}", "--netns", cpe.name]) == 0
+    finally:
+        os.close(ours)
+    running = record.load(cpe.name)
+    assert running is not None
+    assert running.config_text == cpe.config.read_text(encoding="utf-8")
 
 
 def test_unknown_namespace(cpe: Router) -> None:
@@ -328,6 +375,115 @@ def test_errors_of_the_command_line_are_one_line(
     assert len(said.splitlines()) == 1
 
 
+def test_a_refusal_of_netlink_is_one_line(
+    cpe: Router, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Links, what: str, *_: Any, **__: Any) -> None:
+        raise LinkError(what, errno.EOPNOTSUPP)
+
+    before = cpe.state()
+    monkeypatch.setattr(Links, "_request", refuse)
+    assert cli.main(["up", "-c", str(cpe.config), "--netns", cpe.name]) == HostError.exit_code
+    monkeypatch.undo()
+    assert capsys.readouterr().err == (
+        f"mapxdp: adding {MAP_ADDRESS}/128 to wan: Operation not supported "
+        "→ the kernel lacks it: try 'modprobe -a sch_ingress cls_bpf'\n"
+    )
+    assert cpe.state() == before
+
+
+def test_a_refusal_of_bpf_is_one_line(
+    cpe: Router,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Pins outside of a BPF file system: the kernel says no to root, too."""
+    before = cpe.state()
+    monkeypatch.setattr(bpffs, "INSTANCES", tmp_path / "mapxdp")
+    assert cli.main(["up", "-c", str(cpe.config), "--netns", cpe.name]) == HostError.exit_code
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert said.startswith(f"mapxdp: the kernel did not pin {tmp_path}/mapxdp/{cpe.name}/run-")
+    assert ": Operation not permitted → root is denied this here" in said
+    assert len(said.splitlines()) == 1
+    assert cpe.state() == before
+    assert not (tmp_path / "mapxdp" / cpe.name).exists()
+
+
 def test_down_of_nothing(bpf: None) -> None:
     with pytest.raises(StateError, match="nothing-of-this-name is not running"):
         ce.down("nothing-of-this-name", lambda _: None)
+
+
+def test_filters_of_others_stay(cpe: Router) -> None:
+    """Added with no preference, before ``up`` and after: the kernel's default is not ours."""
+    add = f"filter add dev wan ingress {OTHER_FILTER}"
+    cpe._tc("qdisc add dev wan clsact")
+    cpe._tc(add)
+    first = cpe.filters()
+    assert "pref 49152" in first
+    cpe.up()
+    cpe._tc(add)
+    cpe.up()
+    assert cpe.filters().index("pref 49151") < cpe.filters().index("pref 50000 bpf")
+    assert first in cpe.filters()
+    ce.down(cpe.name, lambda _: None)
+    assert first in cpe.filters()
+    assert "pref 49151" in cpe.filters()
+    assert "bpf" not in cpe.filters()
+
+
+def test_a_filter_that_comes_between(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody takes the place after it was found free: it is not replaced."""
+    require_place = Links.require_place
+
+    def then_taken(self: Links, link: Link, hook: Hook, instance: str) -> None:
+        require_place(self, link, hook, instance)
+        cpe._tc("qdisc add dev wan clsact")
+        cpe._tc(f"filter add dev wan egress pref 50000 {OTHER_FILTER}")
+
+    monkeypatch.setattr(Links, "require_place", then_taken)
+    with pytest.raises(StateError, match="a filter of somebody else's has the preference 50000"):
+        cpe.up()
+    assert "u32" in cpe._tc("filter show dev wan egress")
+
+
+def test_down_detaches_its_own_only(cpe: Router) -> None:
+    """Another instance's programs, attached meanwhile, are not this one's to detach."""
+    cpe.up()
+    with netns.entered(cpe.name), open_links() as links:
+        wan = links.find("wan")
+        fd = libbpf.open_pinned(cpe.pinned() / "upstream")
+        for hook in Hook:
+            links.detach(wan, hook, cpe.name)
+            links.attach(wan, hook, fd, "another")
+        os.close(fd)
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.state()["hooks"] == {"INGRESS": "another", "EGRESS": "another"}
+
+
+@pytest.mark.parametrize(
+    "route", ["via inet6 fe80::5 dev wan", f"via inet6 {GATEWAY} dev wan metric 100"]
+)
+def test_down_leaves_default_routes_of_others(route: str, cpe: Router) -> None:
+    """Set in place of ours, or beside it, while the CE runs."""
+    cpe.up()
+    cpe.ip(f"-4 route replace default {route}")
+    ce.down(cpe.name, lambda _: None)
+    assert cpe.ip("-4 route show default").strip() == f"default {route}"
+
+
+def test_down_leaves_what_others_pinned(cpe: Router) -> None:
+    cpe.up()
+    directory = bpffs.instance_directory(cpe.name)
+    other = directory / "other"
+    other.mkdir()
+    said: list[str] = []
+    try:
+        ce.down(cpe.name, said.append)
+        assert list(directory.iterdir()) == [other]
+        assert f"{directory} stays: there is more in it than mapxdp pinned" in said
+    finally:
+        other.rmdir()
+        directory.rmdir()

@@ -18,6 +18,9 @@ from mapxdp.datapath import tables
 
 ROOT = Path(__file__).parents[2]
 BPF = ROOT / "bpf"
+DOCUMENTS = sorted(
+    path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+)
 TOOLS = ROOT / "tools"
 C_FILES = sorted([*BPF.rglob("*.[ch]"), *(ROOT / "tests").rglob("*.[ch]"), *TOOLS.rglob("*.[ch]")])
 
@@ -94,7 +97,7 @@ def test_a_header_includes_what_it_needs(header: Path, tmp_path: Path) -> None:
 #: Which outside library only which module may import.
 ONLY_IMPORTERS = {
     "bcc": {"mapxdp/datapath/compiler.py"},
-    "pyroute2": {"mapxdp/links.py"},
+    "pyroute2": {"mapxdp/conntrack.py", "mapxdp/links.py"},
     "rich": {"mapxdp/views/", "mapxdp/commands/", "mapxdp/lab/run.py"},
     "scapy": {"mapxdp/software/capture.py"},
 }
@@ -162,10 +165,27 @@ C_LAYERS = (
         "mapping_state.h",
         "transport_change.h",
         "choose.h",
+        "virtual_port.h",
     },
-    {"portable.h", "config.h", "counters.h", "napt44.h", "napt44_alloc.h"},
-    {"translate46.h", "translate64.h"},
-    {"hook_tc.h", "hook_tc_46.h"},
+    {
+        "portable.h",
+        "config.h",
+        "counters.h",
+        "pool.h",
+        "event_log.h",
+        "napt44.h",
+        "napt44_own.h",
+        "napt44_flow.h",
+        "napt44_alloc.h",
+        "napt44_share.h",
+        "napt44_64.h",
+        "filtering.h",
+        "fairness.h",
+        "sweep.h",
+        "control.h",
+    },
+    {"translate46.h", "translate64.h", "hairpin.h", "refusal.h"},
+    {"hook_tc.h", "hook_tc_46.h", "hook_tc_around.h", "hook_tc_control.h"},
     {"mapt.bpf.c", "mape.bpf.c"},
 )
 
@@ -180,11 +200,38 @@ def test_c_layers() -> None:
 
 
 def test_only_hooks_know_their_hook() -> None:
-    hooks = {"hook_tc.h", "hook_tc_46.h", "mapt.bpf.c", "mape.bpf.c", "portable.h"}
     for path in BPF.glob("*.[ch]"):
-        if path.name not in hooks:
+        if path.name not in {"portable.h", *C_LAYERS[-2], *C_LAYERS[-1]}:
             text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
             assert not re.search(r"__sk_buff|xdp_md|TC_ACT|\bXDP_|kernel_skb", text), path.name
+
+
+def test_docs_counters_is_current() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools" / "counters.py"], capture_output=True, text=True, check=True
+    ).stdout
+    page = (ROOT / "docs" / "counters.md").read_text(encoding="utf-8")
+    assert page == made, "tools/counters.py > docs/counters.md"
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=str)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (ROOT / page.parent / target).exists(), target
+
+
+def test_files_that_are_named_in_c_exist() -> None:
+    for path in C_FILES:
+        for name in re.findall(r"\bdocs/[\w.-]+\.md", path.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{path.name} names {name}"
+
+
+def test_the_architecture_names_every_c_file() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for names in C_LAYERS:
+        for name in names:
+            assert f"`{name}`" in text, name
 
 
 def test_every_file_names_its_licence() -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import ARP, Ether
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 from scapy.utils import rdpcap, wrpcap, wrpcapng
 
 from harness import snapshots
 from mapxdp import cli
+from mapxdp.software.capture import LINKTYPE_ETHERNET
 
 HOST, SERVER = "192.168.1.2", "198.51.100.7"
 MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
@@ -28,10 +29,10 @@ def ce(tmp_path: Path) -> Path:
 
 
 def translate(
-    ce: Path, direction: str, packets: list[Packet]
+    ce: Path, direction: str, packets: list[Packet] | list[bytes], linktype: int | None = None
 ) -> tuple[list[Packet], list[dict[str, object]]]:
     source, target, report = (ce.with_name(name) for name in ("in.pcap", "out.pcap", "report"))
-    wrpcap(str(source), packets)
+    wrpcap(str(source), packets, linktype=linktype)
     arguments = ["translate", "-c", ce, "--direction", direction, source, target]
     assert cli.main([*map(str, arguments), "--report", str(report)]) == 0
     return list(rdpcap(str(target))), json.loads(report.read_text())
@@ -49,7 +50,7 @@ def test_ethernet_upstream(ce: Path) -> None:
     received, report = translate(ce, "46", sent)
     assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
         ("translated", "TRANSLATED", [0]),
-        ("dropped", "MALFORMED_IPV4", []),
+        ("passed", "NOT_IPV4", []),
         ("passed", "DESTINATION_NOT_ROUTED", []),
         ("dropped", "PROTOCOL_WITHOUT_PORTS", []),
         ("translated", "TRANSLATED", [1]),
@@ -66,6 +67,76 @@ def test_raw_ip_downstream(ce: Path) -> None:
     received, report = translate(ce, "64", [packet])
     assert received == []
     assert report[0]["reason"] == "NO_MAPPING"
+
+
+LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+FROM_LAN = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)
+FROM_WAN = IPv6(src="2001:db8:ffff:0:c6:3364:700:0", dst=MAP_ADDRESS) / UDP(sport=53, dport=1232)
+
+
+@pytest.mark.parametrize(
+    ("direction", "frame", "verdict", "reason"),
+    [
+        ("46", LINK / FROM_WAN, "passed", "NOT_IPV4"),
+        ("46", LINK / ARP(), "passed", "NOT_IPV4"),
+        ("46", LINK / Dot1Q(vlan=7) / FROM_LAN, "passed", "NOT_IPV4"),
+        ("46", bytes(LINK)[:9], "passed", "NOT_IPV4"),
+        ("46", Ether(type=0x0800) / bytes(FROM_WAN), "dropped", "MALFORMED_IPV4"),
+        ("46", Ether(type=0x86DD) / bytes(FROM_LAN), "passed", "NOT_IPV4"),
+        ("64", LINK / FROM_LAN, "passed", "NOT_IPV6"),
+        ("64", LINK / ARP(), "passed", "NOT_IPV6"),
+        ("64", bytes(LINK)[:9], "passed", "NOT_IPV6"),
+        ("64", Ether(type=0x86DD) / bytes(FROM_LAN), "passed", "IPV6_HEADER_CUT"),
+        ("64", Ether(type=0x0800) / bytes(FROM_WAN), "passed", "NOT_IPV6"),
+    ],
+)
+def test_the_ethertype_says_what_a_frame_holds(
+    direction: str, frame: Packet, verdict: str, reason: str, ce: Path
+) -> None:
+    """As skb->protocol does for BPF, also where the packet itself says something else."""
+    received, report = translate(ce, direction, [bytes(frame)], linktype=LINKTYPE_ETHERNET)
+    assert received == []
+    assert (report[0]["verdict"], report[0]["reason"]) == (verdict, reason)
+
+
+def test_raw_ip_says_itself_what_it_is(ce: Path) -> None:
+    for direction, reason in (("46", "NOT_IPV4"), ("64", "NOT_IPV6")):
+        other = FROM_WAN if direction == "46" else FROM_LAN
+        received, report = translate(ce, direction, [other])
+        assert received == []
+        assert (report[0]["verdict"], report[0]["reason"]) == ("passed", reason)
+
+
+@pytest.mark.parametrize("ttl", [0, 1])
+def test_without_a_hop_left_nothing_is_sent_or_mapped(ttl: int, ce: Path) -> None:
+    """The router's kernel answers "time exceeded"; the datapath never sees the packet."""
+    last = IP(src=HOST, dst=SERVER, ttl=ttl) / UDP(sport=1232, dport=53)
+    other_host = IP(src="192.168.1.9", dst=SERVER, ttl=2) / UDP(sport=1232, dport=53)
+    received, report = translate(ce, "46", [last, other_host])
+    assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
+        ("not forwarded", "TTL_EXCEEDED", []),
+        ("translated", "TRANSLATED", [0]),
+    ]
+    # The port the first would have had is still to be had.
+    assert [(packet[IPv6].hlim, packet[UDP].sport) for packet in received] == [(1, 1232)]
+
+
+def test_multicast_with_its_one_hop_is_still_multicast(ce: Path) -> None:
+    packet = IP(src=HOST, dst="224.0.0.251", ttl=1) / UDP(sport=5353, dport=5353)
+    _, report = translate(ce, "46", [packet])
+    assert report[0]["reason"] == "DESTINATION_NOT_ROUTED"
+
+
+@pytest.mark.parametrize(("hops", "sent"), [(1, []), (2, [1])])
+def test_downstream_the_kernel_forwards_what_was_translated(
+    hops: int, sent: list[int], ce: Path
+) -> None:
+    ce.write_text(snapshots.CONFIG + '\n[napt44]\nmode = "none"\n', encoding="utf-8")
+    packet = FROM_WAN.copy()
+    packet[IPv6].hlim = hops
+    received, report = translate(ce, "64", [packet])
+    assert [packet[IP].ttl for packet in received] == sent
+    assert report[0]["reason"] == ("TRANSLATED" if sent else "TTL_EXCEEDED")
 
 
 def test_pcapng_and_times(ce: Path) -> None:

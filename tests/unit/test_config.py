@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import string
 import tomllib
-from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,21 @@ from hypothesis import strategies as st
 
 from mapxdp import config
 from mapxdp.config import Config, DatapathKind, MssClamp, Napt44Mode
+from mapxdp.config_forward import ranges_shown
 from mapxdp.errors import ConfigError, InvalidValue
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
+from mapxdp.model.napt44 import (
+    Filtering,
+    Forward,
+    LogLevel,
+    MappingPolicy,
+    Napt44Policy,
+    Refusal,
+)
+from mapxdp.model.port_set import PortParameters, PortSet
 from mapxdp.model.rule import MappingRule
-from mapxdp.model.timeouts import Timeouts
+from mapxdp.model.timeouts import RFC_MINIMA, Protocol, Timeouts
 
 EXAMPLE = """\
 # RFC 7599 appendix A, example 1
@@ -70,6 +80,39 @@ ea_length = 16
 forwarding = true
 """
 
+POLICY = (
+    EXAMPLE
+    + """
+[napt44]
+mode = "bpf"
+mapping = { tcp = "shared", udp = "eim", icmp = "auto" }
+filtering = { tcp = "apdf", udp = "eif" }
+host_ports_min = 4
+host_ports_max = 100
+host_flows_max = 4096
+pick_up = false
+early_reclaim = true
+refusal = "unreachable"
+log = "destinations"
+reserved_ports = [2256, "3280-3283"]
+strict = false
+
+[napt44.timeouts]
+tcp_established = 3600
+udp_unanswered = 121
+
+[[forward]]
+protocol = "tcp"
+port = 1232
+to = "192.168.1.10:443"
+
+[[forward]]
+protocol = "udp"
+port = "any"
+to = "192.168.1.10:443"
+"""
+)
+
 WHERE = "ce.toml"
 
 
@@ -99,6 +142,21 @@ def in_rule(*lines: str) -> str:
 def in_mtu(line: str) -> str:
     """The example with a table ``mtu`` of one line."""
     return f"{EXAMPLE}\n[mtu]\n{line}\n"
+
+
+def in_napt44(*lines: str) -> str:
+    """The example with a table ``napt44``."""
+    return "\n".join((EXAMPLE, "[napt44]", *lines, ""))
+
+
+def forward(port: object = 1232, to: str = '"192.168.1.10:443"', protocol: str = '"tcp"') -> str:
+    """A table ``forward``; the values as TOML writes them."""
+    return f"[[forward]]\nprotocol = {protocol}\nport = {port}\nto = {to}\n"
+
+
+def forwarding(*forwards: str, text: str = EXAMPLE) -> str:
+    """The example with forwards."""
+    return "\n".join((text, *forwards))
 
 
 def refusal(text: str) -> ConfigError:
@@ -143,7 +201,7 @@ def test_the_example_and_its_defaults() -> None:
         napt44=Napt44Mode.BPF,
         wan_mtu=None,
         mss_clamp=MssClamp(enabled=True, fixed=None),
-        timeouts=Timeouts(),
+        policy=Napt44Policy(),
     )
 
 
@@ -172,6 +230,120 @@ def test_every_key() -> None:
     )
 
 
+def test_every_key_of_napt44() -> None:
+    server = IPv4Address("192.168.1.10")
+    assert config.parse(POLICY, WHERE).policy == Napt44Policy(
+        mapping={
+            Protocol.TCP: MappingPolicy.SHARED,
+            Protocol.UDP: MappingPolicy.EIM,
+            Protocol.ICMP: MappingPolicy.AUTO,
+        },
+        filtering={
+            Protocol.TCP: Filtering.APDF,
+            Protocol.UDP: Filtering.EIF,
+            Protocol.ICMP: Filtering.ADF,
+        },
+        timeouts=Timeouts(tcp_established=3600, udp_unanswered=121),
+        host_ports_min=4,
+        host_ports_max=100,
+        host_flows_max=4096,
+        pick_up=False,
+        early_reclaim=True,
+        refusal=Refusal.HOST_UNREACHABLE,
+        log=LogLevel.DESTINATIONS,
+        reserved_ports=frozenset({2256, 3280, 3281, 3282, 3283}),
+        forwards=(
+            Forward(Protocol.TCP, 1232, server, 443),
+            Forward(Protocol.UDP, None, server, 443),
+        ),
+    )
+
+
+def test_one_value_for_several_protocols() -> None:
+    """ICMP has endpoint-independent mapping unless it is named; filtering is the same for all."""
+    policy = config.parse(in_napt44('mapping = "shared"', 'filtering = "eif"'), WHERE).policy
+    assert policy.mapping == {
+        Protocol.TCP: MappingPolicy.SHARED,
+        Protocol.UDP: MappingPolicy.SHARED,
+        Protocol.ICMP: MappingPolicy.EIM,
+    }
+    assert policy.filtering == dict.fromkeys(Protocol, Filtering.EIF)
+
+
+def test_a_protocol_that_is_not_named_keeps_its_default() -> None:
+    lines = ('mapping = {udp = "eim"}', "filtering = {}", "[napt44.timeouts]", "icmp_query = 61")
+    policy = config.parse(in_napt44(*lines), WHERE).policy
+    default = Napt44Policy()
+    assert policy.mapping == default.mapping | {Protocol.UDP: MappingPolicy.EIM}
+    assert policy.filtering == default.filtering
+    assert policy.timeouts == Timeouts(icmp_query=61)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("prohibited", Refusal.PROHIBITED),
+        ("unreachable", Refusal.HOST_UNREACHABLE),
+        ("off", Refusal.OFF),
+    ],
+)
+def test_how_a_host_is_refused(name: str, refused: Refusal) -> None:
+    assert config.parse(in_napt44(f'refusal = "{name}"'), WHERE).policy.refusal is refused
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in dataclasses.fields(Timeouts)])
+def test_every_timeout(name: str) -> None:
+    text = in_napt44("[napt44.timeouts]", f"{name} = 8000")
+    assert config.parse(text, WHERE).policy.timeouts == Timeouts(**{name: 8000})
+
+
+@pytest.mark.parametrize("name", RFC_MINIMA)
+def test_a_timeout_below_the_minimum_of_an_rfc(name: str) -> None:
+    """Refused, unless it is asked for with open eyes."""
+    least, rule = RFC_MINIMA[name]
+    timeouts = ("[napt44.timeouts]", f"{name} = {least - 1}")
+    error = refusal(in_napt44(*timeouts))
+    assert error.field == f"napt44.timeouts.{name}"
+    assert f"at least {least} seconds ({rule})" in error.rule
+    assert "strict = false" in error.remedy
+    found = config.parse(in_napt44("strict = false", *timeouts), WHERE).policy.timeouts
+    assert getattr(found, name) == least - 1
+
+
+def test_reserved_ports_of_every_kind() -> None:
+    text = in_napt44('reserved_ports = [1232, "1233-1234", "64720-64720", 1232]')
+    assert config.parse(text, WHERE).policy.reserved_ports == {1232, 1233, 1234, 64720}
+
+
+def test_a_port_of_two_protocols_is_forwarded_twice() -> None:
+    text = forwarding(
+        forward(),
+        forward(protocol='"udp"'),
+        forward('"any"', '"192.168.1.10:80"'),
+        forward('"any"', '"192.168.1.11:443"'),
+    )
+    assert len(config.parse(text, WHERE).policy.forwards) == 4
+
+
+def test_the_forwards_of_an_address_that_is_not_shared() -> None:
+    policy = config.parse(forwarding(forward(1024), text=UNSHARED), WHERE).policy
+    assert policy.forwards[0].port == 1024
+
+
+@pytest.mark.parametrize(
+    ("parameters", "shown"),
+    [
+        ((6, 8), "1232-1235, 2256-2259, 3280-3283, … 64720-64723 (63 ranges)"),
+        ((0, 8), "13312-13567"),
+        ((3, 8), "9856-9887, 18048-18079, 26240-26271, 34432-34463, 42624-42655, "
+         "50816-50847, 59008-59039"),
+        ((8, 8), "308, 564, 820, … 65332 (255 ranges)"),
+    ],
+)  # fmt: skip
+def test_the_ranges_of_a_port_set(parameters: tuple[int, int], shown: str) -> None:
+    assert ranges_shown(PortSet(PortParameters(*parameters), 0x34)) == shown
+
+
 def test_a_ce_without_lan_interfaces_is_allowed() -> None:
     assert config.parse(without("lan"), WHERE).lan == ()
 
@@ -182,6 +354,10 @@ LW4O6 = (
     .replace("192.0.2.0/24", "192.0.2.18/32")
     .replace("ea_length = 16", "ea_length = 0\npsid_length = 8\npsid = 0x34")
 )
+
+
+#: The CE has 192.0.2.52 to itself.
+UNSHARED = changed("ea_length = 16", "ea_length = 8").replace("12:3400::/56", "34::/48")
 
 
 @pytest.mark.parametrize(
@@ -338,6 +514,143 @@ REFUSALS = [
         "no NAPT44",
         'napt44.mode = "none"',
     ),
+    # NAPT44.
+    ("mapping misspelt", in_napt44("mapping = 'eif'"), "napt44.mapping", "auto, eim", '"eim"?'),
+    ("mapping a list", in_napt44("mapping = ['eim']"), "napt44.mapping", "one of", "did you"),
+    ("mapping of sctp", in_napt44("mapping = {sctp='eim'}"), "napt44.mapping.sctp", "known", "tcp"),
+    ("filtering", in_napt44("filtering = {udp='on'}"), "napt44.filtering.udp", "adf", "did you"),
+    ("filtering true", in_napt44("filtering = true"), "napt44.filtering", "eif", "did you mean"),
+    ("no ports", in_napt44("host_ports_max = 0"), "napt44.host_ports_max", "8 to 65535", "leave"),
+    ("less", in_napt44("host_ports_max = 7"), "napt44.host_ports_max", "host_ports_min", "leave"),
+    ("minus", in_napt44("host_ports_min = -1"), "napt44.host_ports_min", "0 to 65535", "leave"),
+    ("flows 0", in_napt44("host_flows_max = 0"), "napt44.host_flows_max", "1 to 65535", "leave"),
+    ("flows text", in_napt44("host_flows_max = '9'"), "napt44.host_flows_max", "whole", "write"),
+    ("pick_up", in_napt44("pick_up = 'no'"), "napt44.pick_up", "true or false", "= true"),
+    ("early_reclaim", in_napt44("early_reclaim = 1"), "napt44.early_reclaim", "true", "= true"),
+    ("strict", in_napt44("strict = 0"), "napt44.strict", "true or false", "strict = true"),
+    ("refusal", in_napt44("refusal = 'of'"), "napt44.refusal", "prohibited, unre", '"off"?'),
+    ("refusal 13", in_napt44("refusal = 13"), "napt44.refusal", "one of", "did you mean"),
+    ("log", in_napt44("log = 'all'"), "napt44.log", "off, mappings, destinations", "did you"),
+    ("timeouts", in_napt44("timeouts = 5"), "napt44.timeouts", "a table", "write [timeouts]"),
+    (
+        "timeout unknown",
+        in_napt44("[napt44.timeouts]", "tcp_open = 300"),
+        "napt44.timeouts.tcp_open",
+        "known",
+        "did you mean tcp_opening?",
+    ),
+    (
+        "timeout 0",
+        in_napt44("strict = false", "[napt44.timeouts]", "udp_answered = 0"),
+        "napt44.timeouts.udp_answered",
+        "1 to 604800",
+        "leave it out",
+    ),
+    (
+        "timeout text",
+        in_napt44("[napt44.timeouts]", "icmp_query = '60s'"),
+        "napt44.timeouts.icmp_query",
+        "whole number",
+        "<number>",
+    ),
+    # Reserved ports.
+    ("reserved", in_napt44("reserved_ports = 5000"), "napt44.reserved_ports", "a list", "write"),
+    ("text", in_napt44("reserved_ports = ['x']"), "napt44.reserved_ports", "low to high", "write"),
+    ("down", in_napt44("reserved_ports = ['9-8']"), "napt44.reserved_ports", "low to", "write"),
+    ("big", in_napt44("reserved_ports = ['9-65536']"), "napt44.reserved_ports", "low to", "write"),
+    ("bool", in_napt44("reserved_ports = [true]"), "napt44.reserved_ports", "numbers", "write"),
+    (
+        "reserved outside",
+        in_napt44("reserved_ports = [1232, '1234-1236']"),
+        "napt44.reserved_ports",
+        "port 1236 is not in this CE's set of 252 ports: 1232-1235, 2256-2259, 3280-3283, … "
+        "64720-64723 (63 ranges)",
+        "the nearest is 1235",
+    ),
+    (
+        "reserved under netfilter",
+        in_napt44("mode = 'netfilter'", "reserved_ports = [1232]"),
+        "napt44.reserved_ports",
+        'napt44.mode = "netfilter": ports are chosen by whoever does NAPT44',
+        'set napt44.mode = "bpf"',
+    ),
+    # Forwards.
+    ("forward a table", EXAMPLE + "[forward]", "forward", "array of tables", "write [[forward]]"),
+    ("no protocol", EXAMPLE + "[[forward]]", "forward[0].protocol", "required", "add protocol"),
+    ("ICMP", forwarding(forward(protocol="'icmp'")), "forward[0].protocol", "tcp, udp", "did"),
+    ("no to", EXAMPLE + "[[forward]]\nprotocol='tcp'\nport=1232", "forward[0].to", "req", "add to"),
+    ("unknown", forwarding(forward() + "from = 1"), "forward[0].from", "unknown key", "remove it"),
+    ("port text", forwarding(forward("'1232'")), "forward[0].port", 'or "any"', "port = 4928"),
+    ("port true", forwarding(forward("true")), "forward[0].port", 'or "any"', "port = 4928"),
+    ("port 65536", forwarding(forward(65536)), "forward[0].port", 'or "any"', "port = 4928"),
+    ("port -1", forwarding(forward(-1)), "forward[0].port", 'or "any"', "port = 4928"),
+    ("no to port", forwarding(forward(to="'10.0.0.1'")), "forward[0].to", "and a port", "to ="),
+    ("to port 0", forwarding(forward(to="'10.0.0.1:0'")), "forward[0].to", "and a port", "to ="),
+    ("to a name", forwarding(forward(to="'nas:80'")), "forward[0].to", "an IPv4", "to ="),
+    ("to octets", forwarding(forward(to="'10.0.0.256:9'")), "forward[0].to", "256", "to ="),
+    ("to IPv6", forwarding(forward(to="'[::1]:80'")), "forward[0].to", "an IPv4", "to ="),
+    ("to a number", forwarding(forward(to="80")), "forward[0].to", "an IPv4", "to ="),
+    ("multicast", forwarding(forward(to="'224.0.0.1:9'")), "forward[0].to", "not the", "to ="),
+    ("broadcast", forwarding(forward(to="'255.255.255.255:9'")), "forward[0].to", "not the", "to"),
+    ("loopback", forwarding(forward(to="'127.0.0.1:9'")), "forward[0].to", "not the", "to ="),
+    ("nobody", forwarding(forward(to="'0.0.0.0:9'")), "forward[0].to", "not the", "to ="),
+    ("itself", forwarding(forward(to="'192.0.2.18:9'")), "forward[0].to", "public", "LAN address"),
+    (
+        "outside the set",
+        forwarding(forward(), forward(8080)),
+        "forward[1].port",
+        "port 8080 is not in this CE's set of 252 ports: 1232-1235,",
+        "the nearest is 8400",
+    ),
+    (
+        "twice",
+        forwarding(forward(), forward(to="'10.0.0.1:80'")),
+        "forward[1].port",
+        "there is a forward of this port: tcp 1232 to 192.168.1.10:443",
+        "remove one",
+    ),
+    (
+        "two ports of one endpoint",
+        forwarding(forward(), forward(2256)),
+        "forward[1].to",
+        "can leave from one port only",
+        "remove one",
+    ),
+    (
+        "reserved and forwarded",
+        forwarding(forward(), text=in_napt44("reserved_ports = ['1232-1235']")),
+        "forward[0].port",
+        "napt44.reserved_ports holds it",
+        "remove 1232 from",
+    ),
+    (
+        "well known",
+        forwarding(forward(1023), text=UNSHARED),
+        "forward[0].port",
+        "ports below 1024 are never handed out",
+        "from 1024 on",
+    ),
+    (
+        "forward without NAPT44",
+        forwarding(forward(), text=in_napt44("mode = 'none'")),
+        "forward",
+        'napt44.mode = "none": ports are forwarded by whoever',
+        'set napt44.mode = "bpf"',
+    ),
+    (
+        "forward under netfilter",
+        forwarding(forward(2257), text=in_napt44("mode = 'netfilter'")),
+        "forward",
+        'napt44.mode = "netfilter": ports are forwarded by whoever',
+        "ip daddr 192.0.2.18 tcp dport 16389 dnat to 192.168.1.10:443",
+    ),
+    (
+        "any port under netfilter",
+        forwarding(forward('"any"'), text=in_napt44("mode = 'netfilter'")),
+        "forward",
+        "whoever does NAPT44",
+        "iifname wan0 ip daddr 192.0.2.18 tcp dport 16384 dnat to",
+    ),
     # MTU and MSS.
     ("MTU 1279", in_mtu("wan = 1279"), "mtu.wan", "at least 1280", "raise the MTU"),
     ("MTU 65536", in_mtu("wan = 65536"), "mtu.wan", "at most 65535", "MTU of the WAN"),
@@ -372,7 +685,7 @@ def test_a_refusal(text: str, field: str, rule: str, remedy: str) -> None:
 
 
 def test_the_refusals_begin_with_a_text_that_is_accepted() -> None:
-    for text in (EXAMPLE, EVERYTHING, MAP_E, LW4O6):
+    for text in (EXAMPLE, EVERYTHING, POLICY, UNSHARED, MAP_E, LW4O6):
         config.parse(text, WHERE)
 
 
@@ -420,7 +733,9 @@ def test_a_name_no_interface_can_have_is_refused(name: str) -> None:
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "ce.toml"
     path.write_text(EXAMPLE.replace("# RFC", "# é → RFC"), encoding="utf-8")
-    assert config.load(path) == config.parse(EXAMPLE, "elsewhere")
+    loaded = config.load(path)
+    assert loaded.config == config.parse(EXAMPLE, "elsewhere")
+    assert loaded.text == path.read_text(encoding="utf-8")
 
 
 def test_an_error_names_the_file(tmp_path: Path) -> None:
@@ -470,6 +785,7 @@ TOKENS = st.sampled_from(
     [
         *EXAMPLE.split(),
         *EVERYTHING.split(),
+        *POLICY.split(),
         *string.punctuation,
         "\n",
         " = ",
@@ -494,7 +810,7 @@ TOKENS = st.sampled_from(
 @st.composite
 def mutations(draw: st.DrawFn) -> str:
     """A configuration in which a few pieces were lost, doubled or replaced."""
-    text = draw(st.sampled_from([EXAMPLE, EVERYTHING, MAP_E, LW4O6]))
+    text = draw(st.sampled_from([EXAMPLE, EVERYTHING, POLICY, MAP_E, LW4O6]))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.integers(0, 12)))

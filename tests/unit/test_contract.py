@@ -16,10 +16,15 @@ import pytest
 
 from mapxdp import bpf_source
 from mapxdp.contract import Contract, Field, Struct, read_contract
+from mapxdp.datapath.maps import STATE_MAPS
 
-CAPACITIES = {"SLOTS": 256, "EIM_ENTRIES": 1792}
-#: What survives a restart: the fingerprint is theirs.
-PINNED = ("slots", "bitmap", "eim", "counters", "instance")
+CAPACITIES = {
+    "SLOTS": 256,
+    "EIM_ENTRIES": 1792,
+    "FLOWS": 1024,
+    "PERMISSIONS": 512,
+    "EVENT_BYTES": 4096,
+}
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +171,9 @@ def test_no_map_is_overlooked(contract: Contract) -> None:
         ("PROTOCOLS", 3),
         ("NAPT44_BPF", 1),
         ("SLOT_DYING", 4),
-        ("FLAG_SEVERAL_PEERS", 64),
+        ("FLAG_SEVERAL_PEERS", 32),
+        ("SLOT_FLOW", 7),
+        ("FLOW_64", 1),
         ("TIMEOUTS", 512),
         ("SLOTS", 256),
     ],
@@ -182,22 +189,30 @@ def test_a_number_nobody_declared(contract: Contract) -> None:
 
 @pytest.mark.parametrize("slots", [64, 256, 2048, 65536])
 def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
-    maps = {spec.name: spec for spec in read_contract(SLOTS=slots, EIM_ENTRIES=9).maps}
+    contract = read_contract(**CAPACITIES | {"SLOTS": slots, "EIM_ENTRIES": 9})
+    maps = {spec.name: spec for spec in contract.maps}
     assert (maps["slots"].value_size, maps["slots"].entries) == (64, 3 * slots)
-    assert maps["bitmap"].value_size == 8 * 3 + 3 * slots // 8
+    assert (maps["flows"].value_size, maps["flows"].entries) == (64, 1024)
+    assert maps["pool"].value_size == contract["pool"].size
+    pool = {field.name: field.size for field in contract["pool"].fields}
+    assert pool["taken"] == pool["shared"] == 3 * slots // 8
+    assert pool["flows_taken"] == 1024 // 8
     assert (maps["eim"].key_size, maps["eim"].value_size, maps["eim"].entries) == (8, 8, 9)
-    assert (maps["counters"].value_size, maps["counters"].entries) == (16, 2 * 64)
-    assert maps["config"].value_size == 8 + 2 * read_contract(**CAPACITIES)["config"].size
-    assert maps["slots"].flags == 1 << 10
-    assert [spec.map_type for spec in maps.values()] == [
-        "ARRAY",
-        "ARRAY",
-        "ARRAY",
-        "HASH",
-        "PERCPU_ARRAY",
-        "PROG_ARRAY",
-        "ARRAY",
-    ]
+    assert (maps["flow_index"].key_size, maps["flow_index"].entries) == (16, 2 * 1024)
+    assert (maps["permissions"].key_size, maps["permissions"].entries) == (16, 512)
+    assert (maps["events"].key_size, maps["events"].value_size) == (0, 0)
+    assert maps["events"].entries == 4096
+    assert (maps["counters"].value_size, maps["counters"].entries) == (16, 2 * 128)
+    assert maps["config"].value_size == 8 + 2 * contract["config"].size
+    assert maps["slots"].flags == maps["flows"].flags == 1 << 10
+    assert {spec.name: spec.map_type for spec in maps.values() if spec.map_type != "ARRAY"} == {
+        "eim": "HASH",
+        "flow_index": "HASH",
+        "permissions": "LRU_HASH",
+        "events": "RINGBUF",
+        "counters": "PERCPU_ARRAY",
+        "programs": "PROG_ARRAY",
+    }
 
 
 # Packing and unpacking.
@@ -256,6 +271,22 @@ def test_what_is_packed_is_unpacked(name: str, contract: Contract) -> None:
     assert layout.unpack(data) == as_unpacked(layout, values)
 
 
+def test_a_reader_reads_some_members_of_many_structs(contract: Contract) -> None:
+    layout = contract["endpoint"]
+    many = b"".join(
+        layout.pack(ipv4=bytes(4), port=port, protocol=port % 3, zero=0) for port in range(10)
+    )
+    reader = layout.reader("port", "protocol")
+    assert reader.size == layout.size
+    assert list(reader.iter_unpack(many)) == [(port, port % 3) for port in range(10)]
+
+
+@pytest.mark.parametrize("names", [("protocol", "port"), ("port", "nonsense"), ("port", "port")])
+def test_a_reader_of_another_order_is_refused(names: tuple[str, str], contract: Contract) -> None:
+    with pytest.raises(ValueError, match="struct endpoint has not"):
+        contract["endpoint"].reader(*names)
+
+
 def test_octets_lie_where_c_has_them(contract: Contract) -> None:
     endpoint = contract["endpoint"]
     port = (40000).to_bytes(2, sys.byteorder)
@@ -264,12 +295,11 @@ def test_octets_lie_where_c_has_them(contract: Contract) -> None:
 
 
 def test_reserved_fields_are_zero_and_cannot_be_given(contract: Contract) -> None:
-    slot = contract["slot"]
-    values = values_of(slot)
-    unpacked = slot.unpack(slot.pack(**values))
-    assert (unpacked["reserved32"], unpacked["reserved"]) == (0, (0, 0, 0))
-    with pytest.raises(TypeError, match="no field reserved32"):
-        slot.pack(**values, reserved32=0)
+    host = contract["host"]
+    values = values_of(host)
+    assert host.unpack(host.pack(**values))["reserved"] == (0, 0, 0)
+    with pytest.raises(TypeError, match="no field reserved"):
+        host.pack(**values, reserved=[0, 0, 0])
 
 
 @pytest.mark.parametrize("name", STRUCTS)
@@ -308,9 +338,9 @@ PREFIX = {"address": bytes(4), "mask": bytes(4)}
         pytest.param("config", {"on_link": [PREFIX] * 7}, id="an array too short"),
         pytest.param("config", {"on_link": [PREFIX] * 9}, id="an array too long"),
         pytest.param("config", {"on_link": [1] * 8}, id="numbers for structs"),
-        pytest.param("config", {"timeout": [0] * 511}, id="numbers too few"),
+        pytest.param("config", {"timeout": [0] * 1023}, id="numbers too few"),
         pytest.param("config", {"timeout": 5}, id="a number for an array"),
-        pytest.param("bitmap", {"taken": [0] * 11}, id="words too few"),
+        pytest.param("pool", {"taken": [0] * 11}, id="words too few"),
     ],
 )
 def test_a_value_of_the_wrong_shape_is_refused(
@@ -354,23 +384,34 @@ def edited(
 
 
 SEEN = {
-    "a field of slot renamed": ("contract.h", "__u32 created;", "__u32 born;"),
-    "a field of slot made of reserved space": (
+    "a field of mapping renamed": ("contract.h", "__u32 created;", "__u32 born;"),
+    "a field of mapping made of reserved space": (
         "contract.h",
-        "__u32 reserved32;",
-        "__u32 packets;",
+        "__u64 reserved;",
+        "__u64 packets;",
     ),
-    "a field of slot of another size": ("contract.h", "__u64 reserved[3];", "__u64 reserved[2];"),
+    "a field of host of another size": ("contract.h", "__u64 reserved[3];", "__u64 reserved[2];"),
+    "a field of pool": ("contract.h", "__u64 flow_high_water;", "__u64 flows_seen;"),
     "two fields of counter swapped": (
         "contract.h",
         "__u64 packets;\n\t__u64 bytes;",
         "__u64 bytes;\n\t__u64 packets;",
     ),
-    "room for more reasons": ("contract.h", "REASONS_MAX = 64", "REASONS_MAX = 128"),
+    "room for more reasons": ("contract.h", "REASONS_MAX = 128", "REASONS_MAX = 256"),
     "a field of instance": ("contract.h", "__u64 created_ns;", "__u64 created_us;"),
-    "a bitmap of other words": ("contract.h", "BITMAP_WORD_BITS = 64", "BITMAP_WORD_BITS = 32"),
+    "a bitmap of other words": ("contract.h", "WORD_BITS = 64", "WORD_BITS = 32"),
     "another map type": ("maps.h", "X(eim, HASH,", "X(eim, LRU_HASH,"),
     "another flag": ("maps.h", "PROTOCOLS * SLOTS, BPF_F_MMAPABLE", "PROTOCOLS * SLOTS, 0"),
+    "other ends of a flow": (
+        "contract.h",
+        "enum flow_way { FLOW_46, FLOW_64 }",
+        "enum flow_way { FLOW_64, FLOW_46 }",
+    ),
+    "another timeout class": (
+        "contract.h",
+        "TIMEOUT_TCP,\n\tTIMEOUT_UDP,",
+        "TIMEOUT_UDP,\n\tTIMEOUT_TCP,",
+    ),
     "two fields of a key swapped": (
         "contract.h",
         "__u8 protocol; /* enum protocol_index */\n\t__u8 zero;",
@@ -378,11 +419,15 @@ SEEN = {
     ),
     "another meaning of a slot's state": (
         "contract.h",
-        "SLOT_FREE,\n\tSLOT_EIM,",
-        "SLOT_EIM,\n\tSLOT_FREE,",
+        "\tSLOT_FREE,\n",
+        "\tSLOT_NOBODYS,\n\tSLOT_FREE,\n",
     ),
-    "another meaning of a flag": ("contract.h", "FLAG_SYN_46 = 1", "FLAG_SYN_46 = 32"),
-    "a field of endpoint of another size": ("contract.h", "__u16 port;", "__u32 port;"),
+    "another meaning of a flag": ("contract.h", "FLAG_CONFIRMED = 1,", "FLAG_CONFIRMED = 32,"),
+    "a field of endpoint of another size": (
+        "contract.h",
+        "__u16 port;\n\t__u8 protocol; /* enum protocol_index */\n\t__u8 zero;",
+        "__u32 port;\n\t__u8 protocol;\n\t__u8 zero;",
+    ),
 }
 UNSEEN = {
     "a field of config renamed": ("contract.h", "__u32 ipv4_mtu;", "__u32 largest;"),
@@ -393,7 +438,7 @@ UNSEEN = {
     ),
     "room for more on-link prefixes": ("contract.h", "ON_LINK_MAX = 8", "ON_LINK_MAX = 16"),
     "a comment": ("contract.h", "One cache line.", "64 bytes."),
-    "a program more": ("contract.h", "PROGRAM_RECLAIM, PROGRAMS", "PROGRAM_RECLAIM, NEW, PROGRAMS"),
+    "a program more": ("contract.h", "PROGRAM_RECLAIM,", "PROGRAM_RECLAIM, NEW,"),
 }
 #: C that the small grammar of the module does not have.
 MISREAD = {
@@ -443,7 +488,7 @@ def test_a_change_of_what_is_pinned_is_seen(
     change: str, contract: Contract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = edited(monkeypatch, tmp_path, [SEEN[change]])
-    assert other.fingerprint(PINNED) != contract.fingerprint(PINNED)
+    assert other.fingerprint(STATE_MAPS) != contract.fingerprint(STATE_MAPS)
 
 
 @pytest.mark.parametrize("change", UNSEEN)
@@ -451,14 +496,14 @@ def test_a_change_of_anything_else_is_not(
     change: str, contract: Contract, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = edited(monkeypatch, tmp_path, [UNSEEN[change]])
-    assert other.fingerprint(PINNED) == contract.fingerprint(PINNED)
+    assert other.fingerprint(STATE_MAPS) == contract.fingerprint(STATE_MAPS)
 
 
 def test_the_fingerprint_is_64_bits_and_the_same_each_time(contract: Contract) -> None:
-    fingerprint = contract.fingerprint(PINNED)
+    fingerprint = contract.fingerprint(STATE_MAPS)
     assert 0 < fingerprint < 1 << 64
-    assert read_contract(**CAPACITIES).fingerprint(PINNED) == fingerprint
-    assert read_contract(**CAPACITIES | {"SLOTS": 320}).fingerprint(PINNED) != fingerprint
+    assert read_contract(**CAPACITIES).fingerprint(STATE_MAPS) == fingerprint
+    assert read_contract(**CAPACITIES | {"SLOTS": 320}).fingerprint(STATE_MAPS) != fingerprint
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import struct
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 import pytest
 
 from harness import snapshots
+from harness.snapshots import replace
 from mapxdp.datapath import control, tables
 from mapxdp.datapath.control import Control, Result
 from mapxdp.errors import StateError

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import snapshots
+from harness.snapshots import replace
 from mapxdp import cli, forwards, record
 from mapxdp.config import Napt44Mode
 from mapxdp.datapath import control

@@ -76,17 +76,35 @@ def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
         getattr(Reason, name)
 
 
-def test_the_compiler_gives_the_same_numbers(tmp_path: Path) -> None:
+def compiled(source: Path, headers: Path) -> subprocess.CompletedProcess[str]:
+    """What the host's compiler says of a C file that includes headers of that directory."""
     cc = shutil.which("cc")
     if cc is None:
         if os.environ.get("CI"):
             pytest.fail("tests of C may not be skipped in CI, but cc is missing")
         pytest.skip("cc is missing: apt install gcc")
+    command = [cc, "-fsyntax-only", f"-I{headers}", str(source)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_another_first_reason_does_not_compile(tmp_path: Path) -> None:
+    """C says "go on" with it: it has to be 0."""
+    lines = bpf_source.read("reasons.h").splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if line.lstrip().startswith("X("))
+    lines[first : first + 2] = reversed(lines[first : first + 2])
+    (tmp_path / "reasons.h").write_text("".join(lines))
+    source = tmp_path / "reasons.c"
+    source.write_text('#include "reasons.h"\n')
+    result = compiled(source, tmp_path)
+    assert result.returncode != 0
+    assert "TRANSLATED is the first reason of the list" in result.stderr
+
+
+def test_the_compiler_gives_the_same_numbers(tmp_path: Path) -> None:
     source = tmp_path / "reasons.c"
     checks = [f'_Static_assert(REASON_{r.name} == {r.number}, "");' for r in REASONS]
     checks.append(f'_Static_assert(REASON_COUNT == {len(REASONS)}, "");')
     checks += [f'_Static_assert(CLASS_{c} == {n}, "");' for n, c in enumerate(ReasonClass)]
     source.write_text('#include "reasons.h"\n' + "\n".join(checks))
-    command = [cc, "-fsyntax-only", f"-I{bpf_source.bpf_directory()}", str(source)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = compiled(source, bpf_source.bpf_directory())
     assert result.returncode == 0, result.stderr

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,32 @@ def test_file_and_options_agree(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     path = tmp_path / "ce.toml"
     path.write_text(snapshots.CONFIG, encoding="utf-8")
     assert run(capsys, "calc", "--config", str(path)) == run(capsys, *EXAMPLE)
+
+
+@pytest.mark.parametrize("option", [*EXAMPLE[1:], "--wan-mtu=1400", "--br=2001:db8::1"])
+def test_a_file_and_an_option_that_it_makes_superfluous(
+    option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "ce.toml"
+    path.write_text(snapshots.CONFIG, encoding="utf-8")
+    assert cli.main(["calc", "--config", str(path), option]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mapxdp: {option.replace('=', ' = ', 1)}: the configuration file says")
+
+
+def test_a_wan_mtu_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*EXAMPLE, "--wan-mtu=0"]) == 2
+    assert "an IPv6 link has an MTU of at least 1280" in capsys.readouterr().err
+
+
+def test_a_configuration_through_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, snapshots.CONFIG.encode())
+    os.close(theirs)
+    try:
+        assert run(capsys, "calc", f"--config=/dev/fd/{ours}") == run(capsys, *EXAMPLE)
+    finally:
+        os.close(ours)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 
 from rich.console import Console
 
 from harness import snapshots
+from harness.snapshots import replace
 from mapxdp.model.napt44 import Forward, Napt44Policy
 from mapxdp.model.timeouts import Protocol
 from mapxdp.snapshot import Snapshot

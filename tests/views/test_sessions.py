@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 from rich.console import Console
 
 from harness import snapshots
+from harness.snapshots import replace
 from mapxdp import cli
 from mapxdp.commands import sessions as command
 from mapxdp.errors import InvalidValue, StateError

@@ -21,7 +21,7 @@ from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
-from mapxdp.links import Hook, open_links
+from mapxdp.links import ETHERNET_HEADER, Hook, open_links
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.rule import MappingRule
 from mapxdp.reasons import Reason
@@ -67,7 +67,7 @@ class Edge:
         self.expected_new = 0
         self.maps = MapSet(tables.contract_for(settings.domain.port_set))
         self.maps.create(spec.name for spec in self.maps.contract.maps)
-        self.programs: ProgramSet = programs.load(settings.domain.mode, self.maps)
+        self.programs: ProgramSet = programs.load(settings.domain.mode, self.maps, ETHERNET_HEADER)
         state.initialise(self.maps, settings)
         state.write_config(self.maps, settings)
         self._empty_pool = self.maps.value("pool")

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What a host is told that got no port: ICMP destination unreachable (RFC 5508 REQ-8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from scapy.layers.inet import ICMP, IP
+
+from harness import packets
+from harness.ce import LoadedCe
+from harness.domains import domain
+from harness.exchange import lan_packet, send
+from harness.packets import HOST
+from harness.policies import strict
+from mapxdp.model.napt44 import Refusal
+from mapxdp.reasons import Reason
+
+PER_TICK = 10
+PUBLIC = str(domain("map-t").ipv4_address)
+#: Octets of each protocol that are quoted, after 20 of IPv4.
+QUOTED = {"tcp": 20, "udp": 8, "echo": 8}
+
+
+@pytest.fixture
+def ce(ce: LoadedCe) -> Iterator[LoadedCe]:
+    """A host gets one port, and its second endpoint is refused; recounted at the end."""
+    ce.reset(policy=strict(host_ports_max=1))
+    yield ce
+    assert not ce.recounted()
+
+
+def refused(ce: LoadedCe, protocol: str, payload: bytes = b"x") -> tuple[bytes, bytes]:
+    """A packet that gets no port, and what its host is told."""
+    send(ce, protocol, port=1)
+    packet = lan_packet(protocol, port=2, payload=payload)
+    outcome = ce.from_lan(packet)
+    assert outcome.reason is Reason.HOST_LIMIT
+    (answer,) = outcome.answers
+    return packet, answer
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(range(256)) * 5], ids=len)
+@pytest.mark.parametrize("protocol", QUOTED)
+def test_the_error_byte_by_byte(protocol: str, payload: bytes, ce: LoadedCe) -> None:
+    packet, answer = refused(ce, protocol, payload)
+    read = IP(answer)
+    assert (read.src, read.dst) == (PUBLIC, HOST)
+    assert (read.version, read.ihl, read.ttl, int(read.flags), read.frag) == (4, 5, 64, 2, 0)
+    assert (read[ICMP].type, read[ICMP].code) == (3, 13)
+    quoted = packet[: 20 + QUOTED[protocol]]
+    assert answer[28:] == quoted
+    assert read.len == len(answer) == 28 + len(quoted)
+    assert answer[24:28] == bytes(4)
+
+
+@pytest.mark.parametrize("protocol", QUOTED)
+def test_its_checksums_are_those_that_scapy_makes(protocol: str, ce: LoadedCe) -> None:
+    _, answer = refused(ce, protocol)
+    again = IP(answer)
+    del again.chksum, again[ICMP].chksum
+    assert bytes(again) == answer
+    assert packets.checksums_are_right(answer)
+
+
+def test_the_code_can_be_chosen(ce: LoadedCe) -> None:
+    ce.reset(policy=strict(host_ports_max=1, refusal=Refusal.HOST_UNREACHABLE))
+    _, answer = refused(ce, "udp")
+    assert tuple(answer[20:22]) == (3, 1)
+    assert packets.checksums_are_right(answer)
+
+
+def test_off(ce: LoadedCe) -> None:
+    ce.reset(policy=strict(host_ports_max=1, refusal=Refusal.OFF))
+    send(ce, port=1)
+    outcome = send(ce, port=2)
+    assert (outcome.reason, outcome.answers) == (Reason.HOST_LIMIT, ())
+    assert Reason.REFUSAL_SENT not in ce.events()
+
+
+def test_so_many_in_a_tick_and_no_more(ce: LoadedCe) -> None:
+    """All hosts together; the packets are refused all the same."""
+    send(ce, port=1)
+    send(ce, host="192.168.1.3", port=1)
+    for ticks in range(3):
+        told = [
+            len(send(ce, host=f"192.168.1.{2 + number % 2}", port=2).answers)
+            for number in range(PER_TICK + 5)
+        ]
+        assert told == [1] * PER_TICK + [0] * 5
+        assert ce.events()[Reason.REFUSAL_SENT] == PER_TICK * (ticks + 1)
+        ce.advance(1)
+
+
+def test_a_packet_of_many_segments_is_refused_in_silence(ce: LoadedCe) -> None:
+    send(ce, "tcp", port=1)
+    packet = lan_packet("tcp", port=2, flags=packets.ACK, payload=bytes(3000))
+    outcome = ce.from_lan(packet, gso_size=1000, gso_segs=3)
+    assert (outcome.reason, outcome.answers) == (Reason.HOST_LIMIT, ())
+
+
+def test_only_what_got_no_port_is_answered(ce: LoadedCe) -> None:
+    """A flood of anything else is dropped, not reflected."""
+    reset = send(ce, "tcp", flags=packets.RST)
+    assert (reset.reason, reset.answers) == (Reason.NO_MAPPING, ())
+    reply = ce.from_lan(lan_packet("echo reply"))
+    assert (reply.reason, reply.answers) == (Reason.NO_MAPPING, ())
