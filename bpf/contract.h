@@ -84,10 +84,11 @@ enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
-	SCAN_SLOTS = 1024,  /* slots one run of the reclaim program looks at */
+	SCAN_SLOTS = 1024, /* slots one run of the reclaim program looks at */
 	SWEEP_FLOWS = 512, /* flows one run of the sweep looks at */
 	HOSTS = 4096,	   /* LAN hosts counted apart, by the last 12 bits of their address */
-	GATES = 256,	   /* remotes remembered for which no shared port is left */
+	FLOW_HINTS = 16,
+	GATES = 256, /* remotes remembered for which no shared port is left */
 };
 
 /* The programs that the entry programs tail-call. */
@@ -222,7 +223,8 @@ struct pool {
 	__u64 sweep_round;    /* tick << 32 | flows it has yet to look at in that tick */
 	__u64 log_budget;     /* tick << 32 | events in it */
 	__u64 refusal_budget; /* tick << 32 | ICMP errors in it */
-	__u64 gate[GATES];    /* hash of (protocol, remote) << 32 | tick: no shared port is left */
+	__u64 flow_hint[FLOW_HINTS]; /* by CPU: words of flows_taken to begin the search at */
+	__u64 gate[GATES]; /* hash of (protocol, remote) << 32 | tick: no shared port is left */
 	__u64 taken[PROTOCOLS * SLOTS / WORD_BITS];
 	__u64 shared[PROTOCOLS * SLOTS / WORD_BITS];
 	__u64 flows_taken[FLOWS / WORD_BITS];

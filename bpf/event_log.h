@@ -42,10 +42,12 @@ INLINE void log_event(const struct config *config, enum event_kind kind, struct 
 
 	if (config->log == LOG_OFF)
 		return;
-	event.time_ns = kernel_ktime_ns();
-	if (!take_budget(&the_pool()->log_budget, now, config->log_per_tick) ||
-	    kernel_ringbuf_output(MAP(events), &event, sizeof(event), 0))
-		count_event(DIRECTION_46, REASON_LOG_LOST);
+	if (take_budget(&the_pool()->log_budget, now, config->log_per_tick)) {
+		event.time_ns = kernel_ktime_ns();
+		if (!kernel_ringbuf_output(MAP(events), &event, sizeof(event), 0))
+			return;
+	}
+	count_event(DIRECTION_46, REASON_LOG_LOST);
 }
 
 #endif

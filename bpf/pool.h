@@ -8,7 +8,7 @@
 
 #define WORDS_PER_PROTOCOL (SLOTS / WORD_BITS)
 #define FLOW_WORDS	   (FLOWS / WORD_BITS)
-/* Of more than 16384 flows one search reads a part, at random. */
+/* Of more than 16384 flows one search reads a part, another one on each CPU. */
 #define FLOW_SEARCH_WORDS  (FLOW_WORDS < 256 ? FLOW_WORDS : 256)
 #define NOWHERE		   0xffffffffU
 

@@ -48,6 +48,7 @@ HELPER(long, kernel_map_update, BPF_FUNC_map_update_elem, void *map, const void 
 HELPER(long, kernel_map_delete, BPF_FUNC_map_delete_elem, void *map, const void *key);
 HELPER(__u64, kernel_jiffies64, BPF_FUNC_jiffies64, void);
 HELPER(__u64, kernel_ktime_ns, BPF_FUNC_ktime_get_ns, void);
+HELPER(__u32, kernel_cpu, BPF_FUNC_get_smp_processor_id, void);
 HELPER(__u32, kernel_random, BPF_FUNC_get_prandom_u32, void);
 HELPER(long, kernel_tail_call, BPF_FUNC_tail_call, void *context, void *map, __u32 index);
 HELPER(long, kernel_ringbuf_output, BPF_FUNC_ringbuf_output, void *map, const void *data,

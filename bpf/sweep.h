@@ -37,12 +37,33 @@ INLINE void note_looked_at(struct pool *pool, __u32 now, __u32 count)
 		WRITE_ONCE(pool->sweep_tick, (__u64)now + 1);
 }
 
+/* From `begin` on, the first flow of a word that holds any; the last flow where none does. */
+INLINE __u32 first_taken(__u32 begin)
+{
+	__u32 first = begin / WORD_BITS;
+	__u32 number = first;
+
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < FLOW_SEARCH_WORDS; i++) {
+		const __u64 *word;
+
+		number = (first + i) & (FLOW_WORDS - 1);
+		word = flow_word(number);
+		if (!word || READ_ONCE(*word))
+			break;
+	}
+	if (number == first)
+		return begin;
+	return number > first ? number * WORD_BITS : FLOWS - 1;
+}
+
 /* The next expired flow from the sweep's position on; NOWHERE where this run sees none. Nothing
  * that the loop counts is used after it, for the verifier. */
 INLINE __u32 next_expired_flow(const struct config *config, __u32 now)
 {
 	struct pool *pool = the_pool();
-	__u32 first = READ_ONCE(pool->sweep_position) & (FLOWS - 1);
+	__u32 begin = READ_ONCE(pool->sweep_position) & (FLOWS - 1);
+	__u32 first = first_taken(begin);
 	__u32 left = FLOWS - first;
 	__u32 position = first;
 	__u32 found = 0;
@@ -61,7 +82,7 @@ INLINE __u32 next_expired_flow(const struct config *config, __u32 now)
 		found = is_over(config, flow, now);
 	}
 	WRITE_ONCE(pool->sweep_position, (position + 1) & (FLOWS - 1));
-	note_looked_at(pool, now, position + 1 - first);
+	note_looked_at(pool, now, position + 1 - begin);
 	return found ? position : NOWHERE;
 }
 
