@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from nat_tools import (
     NO_FLAGS,
     OTHER_HOST,
     RST,
+    SHARED,
     SMALL_SET,
     SYN,
     TCP,
@@ -29,6 +31,7 @@ from nat_tools import (
     refused,
 )
 
+from mapxdp.model.napt44 import MappingPolicy
 from mapxdp.model.timeouts import MappingFacts, Protocol, TimeoutClass, Timeouts, timeout_of
 from mapxdp.reasons import Reason
 from mapxdp.software.choices import choose_at_random
@@ -36,7 +39,8 @@ from mapxdp.software.lifecycle import GRACE, Endpoint
 from mapxdp.software.transport import TcpFlags
 from mapxdp.software.verdict import Refused
 
-TIMEOUTS = Timeouts()
+#: TCP's all differ.
+TIMEOUTS = Timeouts(tcp_opening=200)
 PEER, OTHER_PEER = endpoint("203.0.113.0", 4430), endpoint("203.0.113.0", 4431)
 
 
@@ -168,6 +172,32 @@ def test_a_reset_opens_nothing() -> None:
     assert nat.offered == []
 
 
+@pytest.mark.parametrize("mapping", [EIM, SHARED])
+def test_a_reset_revives_nothing(mapping: MappingPolicy) -> None:
+    nat = Nat(policy(mapping, EIF))
+    port = nat.out(flags=SYN, protocol=TCP)
+    nat.wait(Timeouts().tcp_opening + GRACE)
+    for flags in (RST, RST | ACK, RST | SYN):
+        refused(Reason.NO_MAPPING, lambda flags=flags: nat.out(flags=flags, protocol=TCP))
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port, protocol=TCP))
+    assert nat.out(flags=SYN, protocol=TCP) == port
+
+
+def test_an_echo_reply_begins_and_revives_nothing() -> None:
+    """RFC 5508 REQ-1 speaks of requests: who answers a ping has been sent one."""
+    nat = Nat(policy(EIM, EIF))
+    answer = partial(
+        nat.table.from_lan, ICMP, HOST, endpoint("203.0.113.0", 0), NO_FLAGS, is_echo_reply=True
+    )
+    refused(Reason.NO_MAPPING, answer)
+    port = nat.out(protocol=ICMP)
+    nat.wait(TIMEOUTS.icmp_query)
+    assert answer() == port, "it keeps alive what lives"
+    nat.wait(TIMEOUTS.icmp_query + 1)
+    refused(Reason.NO_MAPPING, answer)
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port, protocol=ICMP))
+
+
 @pytest.mark.parametrize("port", [16388, 0, 80, 65535])
 def test_a_port_nobody_uses(port: int) -> None:
     refused(Reason.NO_MAPPING, lambda: Nat().back(port))
@@ -215,8 +245,18 @@ LIVES: dict[str, tuple[Protocol, tuple[Step, ...], int]] = {
     "TCP, SYN": (TCP, (out(SYN),), OPENING),
     "TCP, SYN twice": (TCP, (out(SYN), out(SYN)), OPENING),
     "TCP, SYN and a stranger's answer": (TCP, (out(SYN), back(SYN | ACK, OTHER_PEER)), OPENING),
-    "TCP, both SYNs": (TCP, (out(SYN), back(SYN | ACK)), ESTABLISHED),
-    "TCP, simultaneous open": (TCP, (out(SYN), back(SYN)), ESTABLISHED),
+    "TCP, half-open": (TCP, (out(SYN), back(SYN | ACK)), OPENING),
+    "TCP, half-open, SYN again": (TCP, (out(SYN), back(SYN | ACK), out(SYN)), OPENING),
+    "TCP, half-open, we do not wait": (TCP, (out(SYN), out(ACK)), OPENING),
+    "TCP, half-open, answered late": (TCP, (out(SYN), out(ACK), back(SYN | ACK)), ESTABLISHED),
+    "TCP, simultaneous SYNs": (TCP, (out(SYN), back(SYN)), OPENING),
+    "TCP, simultaneous SYNs answered": (TCP, (out(SYN), back(SYN), out(SYN | ACK)), OPENING),
+    "TCP, simultaneous open": (
+        TCP,
+        (out(SYN), back(SYN), out(SYN | ACK), back(SYN | ACK), out(ACK)),
+        ESTABLISHED,
+    ),
+    "TCP, refused by us": (TCP, (out(SYN), back(SYN | ACK), out(RST)), CLOSING),
     "TCP, established": (TCP, OPEN, ESTABLISHED),
     "TCP, seen in its middle": (TCP, (out(ACK), back(ACK)), ESTABLISHED),
     "TCP, one FIN from us": (TCP, (*OPEN, out(FIN | ACK)), ESTABLISHED),
@@ -237,18 +277,37 @@ LIVES: dict[str, tuple[Protocol, tuple[Step, ...], int]] = {
     "TCP, SYN refused": (TCP, (out(SYN), back(RST | ACK)), CLOSING),
     "TCP, reset by a stranger": (TCP, (*OPEN, back(RST, OTHER_PEER)), ESTABLISHED),
     "TCP, we talk after their reset": (TCP, (*OPEN, back(RST), out(ACK)), ESTABLISHED),
-    "TCP, they talk after their reset": (TCP, (*OPEN, back(RST), back(ACK)), ESTABLISHED),
-    "TCP, they talk after our reset": (TCP, (*OPEN, out(RST), back(ACK)), ESTABLISHED),
+    "TCP, they talk after their reset": (TCP, (*OPEN, back(RST), back(ACK)), CLOSING),
+    "TCP, they talk after our reset": (TCP, (*OPEN, out(RST), back(ACK)), CLOSING),
+    "TCP, both talk after our reset": (TCP, (*OPEN, out(RST), back(ACK), out(ACK)), ESTABLISHED),
     "TCP, opened again after FINs": (
         TCP,
         (*OPEN, out(FIN | ACK), back(FIN | ACK), out(SYN)),
         OPENING,
     ),
-    "TCP, opened again elsewhere": (
+    "TCP, half-open elsewhere": (
         TCP,
         (*OPEN, back(RST), out(SYN, OTHER_PEER), back(SYN | ACK, OTHER_PEER)),
+        OPENING,
+    ),
+    "TCP, opened again elsewhere": (
+        TCP,
+        (
+            *OPEN,
+            back(RST),
+            out(SYN, OTHER_PEER),
+            back(SYN | ACK, OTHER_PEER),
+            out(ACK, OTHER_PEER),
+        ),
         ESTABLISHED,
     ),
+    "TCP, opened again by SYN and FIN": (TCP, (*OPEN, back(RST), out(SYN | FIN)), OPENING),
+    "TCP, opened again by SYN and FIN, and closed": (
+        TCP,
+        (*OPEN, back(RST), out(SYN | FIN), back(FIN | ACK)),
+        CLOSING,
+    ),
+    "TCP, opened again by SYN and RST": (TCP, (*OPEN, back(RST), out(SYN | RST)), CLOSING),
     "TCP, opened again and closed again": (
         TCP,
         (*OPEN, out(RST), out(SYN), back(SYN | ACK), back(RST)),
@@ -269,7 +328,6 @@ LIVES: dict[str, tuple[Protocol, tuple[Step, ...], int]] = {
     ),
     "TCP, revived is new": (TCP, (*OPEN, out(SYN, after=ESTABLISHED + 1)), OPENING),
     "UDP, revived is new": (UDP, (out(), back(), out(after=ANSWERED + 1)), UNANSWERED),
-    "TCP, revived by a reset": (TCP, (*OPEN, out(RST, after=ESTABLISHED + 1)), CLOSING),
     "TCP, revived by a FIN": (
         TCP,
         (*OPEN, out(FIN, after=ESTABLISHED + 1), back(FIN)),
@@ -321,7 +379,7 @@ STRANGER = endpoint("203.0.113.200", 1)
 @pytest.mark.parametrize("conversation", LIVES)
 def test_how_long_a_mapping_lives(conversation: str) -> None:
     protocol, steps, lifetime = LIVES[conversation]
-    nat = Nat()
+    nat = Nat(policy(EIM, EIF, timeouts=TIMEOUTS))
     port = converse(nat, protocol, steps)
     nat.wait(lifetime)
     assert nat.back(port, STRANGER, protocol=protocol) == HOST
@@ -357,17 +415,31 @@ def test_what_comes_from_the_lan_keeps_it_alive() -> None:
         pytest.param((out(SYN),), back(SYN | ACK, after=100), id="answer"),
         pytest.param(OPEN, back(RST, after=7000), id="reset"),
         pytest.param((*OPEN, out(FIN)), back(FIN, after=7000), id="second FIN"),
-        pytest.param((*OPEN, back(RST)), back(ACK, after=100), id="reset taken back"),
+        pytest.param((*OPEN, out(RST)), back(FIN, after=100), id="FIN after our reset"),
     ],
 )
 def test_a_change_of_state_from_outside_starts_the_clock_anew(
     steps: tuple[Step, ...], last: Step
 ) -> None:
     """RFC 7857 section 2.2: 4 minutes after a reset, however long it was silent before."""
-    nat = Nat()
+    nat = Nat(policy(EIM, EIF, timeouts=TIMEOUTS))
     port = converse(nat, TCP, (*steps, last))
-    nat.wait(CLOSING)
+    (mapping,) = nat.uses()
+    assert mapping.idle == 0
+    nat.wait(mapping.timeout)
     assert nat.back(port, STRANGER, protocol=TCP) == HOST
+
+
+def test_a_remote_cannot_hold_a_port_by_taking_its_reset_back() -> None:
+    nat = Nat(policy(EIM, EIF, timeouts=TIMEOUTS))
+    port = converse(nat, TCP, OPEN)
+    nat.back(port, PEER, RST, TCP)
+    for _ in range(CLOSING // 60):
+        nat.wait(60)
+        nat.back(port, PEER, ACK, TCP)
+        nat.back(port, PEER, RST, TCP)
+    nat.wait(1)
+    refused(Reason.MAPPING_EXPIRED, lambda: nat.back(port, PEER, ACK, TCP))
 
 
 def test_the_defaults_are_those_of_the_rfcs() -> None:
@@ -434,7 +506,13 @@ def test_a_port_leads_back_to_whoever_had_it_last(events: list[Packet | int]) ->
             port = nat.out(host, event.peer, event.flags, event.protocol)
         except Refused as refusal:
             assert refusal.reason in (Reason.PORTS_EXHAUSTED, Reason.NO_MAPPING)
-            assert host not in owned.values()
+            for number in (number for number, owner in owned.items() if owner == host):
+                # Only a reset leaves an expired port at that.
+                assert event.flags & RST
+                refused(
+                    Reason.MAPPING_EXPIRED,
+                    partial(nat.back, number, STRANGER, protocol=event.protocol),
+                )
             continue
         assert port in SMALL_SET
         assert port not in (16384, 16385)

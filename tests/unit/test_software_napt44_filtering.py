@@ -200,7 +200,9 @@ def test_the_life_of_a_flow() -> None:
     nat = Nat(policy())
     port = nat.out(HOST, web(), SYN, TCP)
     nat.wait(TIMEOUTS.tcp_opening)
-    nat.back(port, web(), SYN | ACK, TCP)
+    nat.back(port, web(), SYN | ACK, TCP)  # half-open, the clock begins anew
+    nat.wait(TIMEOUTS.tcp_opening)
+    nat.out(HOST, web(), ACK, TCP)
     nat.wait(TIMEOUTS.tcp_established)
     nat.back(port, web(), protocol=TCP)  # keeps nothing alive
     nat.out(HOST, web(), FIN | ACK, TCP)

@@ -92,9 +92,15 @@ def test_tcp_and_udp_from_the_wan(mode: Mode, transport: MakeTransport) -> None:
     assert packet.hex() == bytes(expected).hex()
 
 
+def begin(ce: CustomerEdge) -> None:
+    """A request, without which an answer would have no mapping."""
+    sole(ce.from_lan(bytes(from_host(ICMP(id=HOST_PORT)))))
+
+
 @pytest.mark.parametrize("kind", ECHO_46)
 def test_echo_through_a_translator(kind: str) -> None:
     ce = new_ce(Mode.MAP_T)
+    begin(ce)
     packet = sole(ce.from_lan(bytes(from_host(ICMP(type=kind, id=HOST_PORT, seq=3) / b"ping!"))))
     echo6 = ECHO_46[kind](id=PORT, seq=3, data=b"ping!")
     assert packet.hex() == bytes(IPv6(src=OWN_IPV6, dst=SERVER_IPV6) / echo6).hex()
@@ -106,6 +112,7 @@ def test_echo_through_a_translator(kind: str) -> None:
 @pytest.mark.parametrize("kind", ECHO_46)
 def test_echo_through_a_tunnel(kind: str) -> None:
     ce = new_ce(Mode.MAP_E)
+    begin(ce)
     packet = sole(ce.from_lan(bytes(from_host(ICMP(type=kind, id=HOST_PORT, seq=3) / b"ping!"))))
     outside = ICMP(type=kind, id=PORT, seq=3) / b"ping!"
     inner = IP(src=OWN_IPV4, dst=SERVER) / outside
