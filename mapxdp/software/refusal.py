@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""What a host is told whose packet got no port: an ICMP error (RFC 5508 REQ-8)."""
+"""What a host is told whose packet got no port: an ICMP error (RFC 5508 REQ-8).
+
+Packets from addresses that are no host's got no further than that (RFC 1122 section 3.2.2).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
 
 from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
@@ -16,8 +18,6 @@ _TOLD = frozenset({Reason.HOST_LIMIT, Reason.FLOWS_FULL, Reason.PORTS_EXHAUSTED}
 _UNREACHABLE = 3
 _PROTO_TCP = 6
 _TTL = 64
-#: RFC 1122 section 3.2.2: no errors to addresses that are not one host's.
-_NO_HOST = (IPv4Network("0.0.0.0/8"), IPv4Network("127.0.0.0/8"), IPv4Network("224.0.0.0/3"))
 
 
 class Refuser:
@@ -33,7 +33,7 @@ class Refuser:
 
     def answers(self, packet: bytes, reason: Reason) -> tuple[bytes, ...]:
         """What the LAN gets for a packet of it that was dropped for this reason."""
-        if self._code is Refusal.OFF or reason not in _TOLD or not _is_a_host(packet[12:16]):
+        if self._code is Refusal.OFF or reason not in _TOLD:
             return ()
         if not self._may_send():
             return ()
@@ -69,7 +69,3 @@ def _quoted(packet: bytes) -> bytes:
 
 def _with_checksum(start: bytes, rest: bytes) -> bytes:
     return start + checksum(start + bytes(2) + rest).to_bytes(2, "big") + rest
-
-
-def _is_a_host(address: bytes) -> bool:
-    return not any(IPv4Address(address) in network for network in _NO_HOST)

@@ -15,6 +15,7 @@ from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
 from mapxdp.software.ce import CustomerEdge
 from mapxdp.software.refusal import REFUSALS_PER_TICK
+from mapxdp.software.verdict import Outcome
 
 
 def refusing(clock: Clock | None = None, refusal: Refusal = Refusal.PROHIBITED) -> CustomerEdge:
@@ -39,7 +40,8 @@ def test_a_refused_host_is_told(kind: str, code: Refusal) -> None:
     assert (outcome.reason, outcome.packets) == (Reason.HOST_LIMIT, ())
     (answer,) = outcome.answers
     expected = IP(src=OWN_IPV4, dst=HOST, id=0, flags="DF", ttl=64) / ICMP(type=3, code=code)
-    assert answer.hex() == bytes(expected / refused[:28]).hex()
+    quoted = refused[: 40 if kind == "tcp" else 28]
+    assert answer.hex() == bytes(expected / quoted).hex()
     assert_sound(answer)
     assert ce.events("upstream")[Reason.REFUSAL_SENT] == 1
     assert Reason.REFUSAL_SENT not in ce.events("downstream")
@@ -68,12 +70,16 @@ def test_nobody_is_told_where_that_is_off() -> None:
     assert Reason.REFUSAL_SENT not in ce.events("upstream")
 
 
-@pytest.mark.parametrize("source", ["224.0.0.5", "255.255.255.255", "0.0.0.0", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "source", ["224.0.0.5", "255.255.255.255", "0.0.0.0", "127.0.0.1", "169.254.0.1"]
+)
 def test_what_is_no_host_is_told_nothing(source: str) -> None:
+    """RFC 1122 section 3.2.2. No port is looked for, so none is refused."""
     ce = refusing()
-    sole(ce.from_lan(bytes(from_host(UDP(sport=1, dport=53), src=source))))
-    outcome = ce.from_lan(bytes(from_host(UDP(sport=2, dport=53), src=source)))
-    assert (outcome.reason, outcome.answers) == (Reason.HOST_LIMIT, ())
+    for port in (1, 2):
+        outcome = ce.from_lan(bytes(from_host(UDP(sport=port, dport=53), src=source)))
+        assert outcome == Outcome(Reason.SOURCE_MARTIAN)
+    assert Reason.REFUSAL_SENT not in ce.events("upstream")
 
 
 def test_other_drops_are_silent() -> None:

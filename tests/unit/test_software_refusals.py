@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from scapy_tools import (
     OWN_IPV4,
     OWN_IPV6,
     PORT,
+    SECOND_PORT,
     SERVER,
     SERVER_IPV6,
     Clock,
@@ -41,6 +42,7 @@ from scapy_tools import (
 
 from harness.domains import BR, domain
 from mapxdp import software
+from mapxdp.model import rfc6052
 from mapxdp.model.domain import Mode
 from mapxdp.model.napt44 import MappingPolicy
 from mapxdp.model.timeouts import Protocol
@@ -81,6 +83,24 @@ def in_tunnel(inner: Packet | bytes, next_header: int = 4, source: str = str(BR)
 
 def to(destination: str) -> IP:
     return IP(src=HOST, dst=destination) / QUERY
+
+
+def in_dmr(address: str) -> str:
+    """An IPv4 address as MAP-T shows it behind the BR."""
+    dmr = domain(Mode.MAP_T).dmr
+    assert dmr is not None
+    return str(rfc6052.embed(dmr, IPv4Address(address)))
+
+
+#: Sources no packet can have, whichever way it goes.
+MARTIANS = [
+    ("this network", "0.0.0.0"),
+    ("loopback", "127.255.255.255"),
+    ("link-local", "169.254.1.1"),
+    ("multicast", "224.0.0.1"),
+    ("class E", "240.0.0.1"),
+    ("broadcast", "255.255.255.255"),
+]
 
 
 TCP_HEADER = bytes(TCP(sport=40000, dport=80, chksum=1))
@@ -137,12 +157,19 @@ FROM_LAN: Cases = {
         "total length 19": changed(from_host(SYN), 3, 19),
         "total length within options": changed(from_host(SYN), 0, 0x4F),
     },
-    Reason.DESTINATION_NOT_ROUTED: {
+    Reason.DESTINATION_MARTIAN: {
         "this network": to("0.0.0.1"),
         "loopback": to("127.0.0.1"),
         "link-local": to("169.254.0.1"),
-        "multicast": to("224.0.0.251"),
         "class E": to("240.0.0.1"),
+        "almost broadcast": to("255.255.255.254"),
+        "loopback with options": changed(to("127.0.0.1"), 0, 0x46),
+        "both ends": IP(src="127.0.0.1", dst="127.0.0.1") / QUERY,
+    },
+    Reason.SOURCE_MARTIAN: {name: IP(src=source, dst=SERVER) / QUERY for name, source in MARTIANS},
+    Reason.DESTINATION_NOT_ROUTED: {
+        "multicast": to("224.0.0.251"),
+        "multicast from nobody": IP(src="0.0.0.0", dst="224.0.0.1") / QUERY,
         "broadcast": to("255.255.255.255"),
         "multicast with options": changed(to("224.0.0.22"), 0, 0x46),
         "multicast fragment": changed(to("239.1.1.1"), 6, 0x20),
@@ -168,8 +195,13 @@ FROM_LAN: Cases = {
     Reason.NO_MAPPING: {
         "reset of nothing": from_host(TCP(sport=40000, dport=80, flags="R")),
         "reset and ACK": from_host(TCP(sport=40000, dport=80, flags="RA")),
+        "reset and SYN": from_host(TCP(sport=40000, dport=80, flags="RS")),
+        "answer to no ping": from_host(ICMP(type="echo-reply", id=40000)),
     },
 }
+
+#: More than an IPv4 packet could hold behind its header.
+LONG = bytes(65_516)
 
 OTHER_IPV6 = "2001:db8:12:3400:0:c000:212:35"
 STRANGER = "2001:db8:fffe::1"
@@ -192,6 +224,7 @@ FROM_WAN_MAP_T: Cases = {
     Reason.MALFORMED_IPV6: {
         "no payload": IPv6(src=SERVER_IPV6, dst=OWN_IPV6, nh=17),
         "an octet cut off": bytes(from_server(Mode.MAP_T, REPLY))[:-1],
+        "longer than IPv4": in_ipv6(LONG, 17),
     },
     Reason.EXTENSION_HEADER: {
         "hop-by-hop options": from_server(Mode.MAP_T, IPv6ExtHdrHopByHop() / REPLY),
@@ -216,9 +249,19 @@ FROM_WAN_MAP_T: Cases = {
         "port after": from_server(Mode.MAP_T, TCP(dport=1236)),
         "identifier": from_server(Mode.MAP_T, ICMPv6EchoRequest(id=1236)),
     },
+    Reason.SOURCE_MARTIAN: {
+        **{name: IPv6(src=in_dmr(source), dst=OWN_IPV6) / REPLY for name, source in MARTIANS},
+        "a port of our own": IPv6(src=in_dmr(OWN_IPV4), dst=OWN_IPV6)
+        / UDP(sport=SECOND_PORT, dport=PORT),
+        "an identifier of our own": IPv6(src=in_dmr(OWN_IPV4), dst=OWN_IPV6)
+        / ICMPv6EchoRequest(id=PORT),
+        "to a port outside": IPv6(src=in_dmr("127.0.0.1"), dst=OWN_IPV6) / UDP(dport=208),
+    },
     Reason.NO_MAPPING: {
         "port of nobody": from_server(Mode.MAP_T, REPLY),
         "identifier of nobody": from_server(Mode.MAP_T, ICMPv6EchoRequest(id=PORT)),
+        "from another CE of our address": IPv6(src=in_dmr(OWN_IPV4), dst=OWN_IPV6)
+        / UDP(sport=1236, dport=PORT),
     },
 }
 
@@ -257,6 +300,7 @@ FROM_WAN_MAP_E: Cases = {
     Reason.MALFORMED_IPV6: {
         "no payload": in_tunnel(b""),
         "an octet cut off": in_tunnel(INNER)[:-1],
+        "longer than IPv4": in_tunnel(bytes(INNER) + LONG[len(INNER) :]),
     },
     Reason.MALFORMED_IPV4: {
         "19 octets inside": in_tunnel(bytes(INNER)[:19]),
@@ -279,7 +323,17 @@ FROM_WAN_MAP_E: Cases = {
         "excluded port": in_tunnel(IP(src=SERVER, dst=OWN_IPV4) / UDP(dport=208)),
         "identifier": in_tunnel(IP(src=SERVER, dst=OWN_IPV4) / ICMP(id=1236)),
     },
+    Reason.SOURCE_MARTIAN: {
+        **{name: in_tunnel(IP(src=source, dst=OWN_IPV4) / REPLY) for name, source in MARTIANS},
+        "a port of our own": in_tunnel(
+            IP(src=OWN_IPV4, dst=OWN_IPV4) / UDP(sport=SECOND_PORT, dport=PORT)
+        ),
+        "an identifier of our own": in_tunnel(IP(src=OWN_IPV4, dst=OWN_IPV4) / ICMP(id=PORT)),
+    },
     Reason.NO_MAPPING: {
+        "from another CE of our address": in_tunnel(
+            IP(src=OWN_IPV4, dst=OWN_IPV4) / UDP(sport=1236, dport=PORT)
+        ),
         "port of nobody": in_tunnel(INNER),
     },
 }
@@ -379,6 +433,15 @@ def test_from_the_wan_in_map_e(packet: Packet | bytes, reason: Reason) -> None:
 def test_transport_from_the_wan_in_map_e(data: bytes, protocol: int, reason: Reason) -> None:
     inner = IP(src=SERVER, dst=OWN_IPV4, proto=protocol) / data
     check(ce_for(Mode.MAP_E).from_wan, in_tunnel(inner), reason)
+
+
+def test_the_longest_packet_there_is() -> None:
+    """One octet less than what is refused above: as long as IPv4 gets."""
+    ce = ce_for(Mode.MAP_T, nat=False)
+    packet = sole(
+        ce.from_wan(in_ipv6(bytes(UDP(sport=53, dport=PORT, len=8, chksum=1)) + LONG[9:], 17))
+    )
+    assert len(packet) == IP(packet).len == 0xFFFF
 
 
 def test_udp_without_checksum_is_refused_in_map_t_alone() -> None:
