@@ -41,11 +41,11 @@ def translate(
 def test_ethernet_upstream(ce: Path) -> None:
     link = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
     sent = [
-        link / IP(src=HOST, dst=SERVER, ttl=64) / UDP(sport=1232, dport=53) / b"question",
+        link / IP(src=HOST, dst=SERVER, ttl=64) / UDP(sport=1232, dport=5300) / b"question",
         link / ARP(),
         link / IP(src=HOST, dst="224.0.0.1") / UDP(sport=1, dport=2),
         link / IP(src=HOST, dst=SERVER, proto=47) / bytes(20),
-        link / IP(src=HOST, dst=SERVER, ttl=9) / UDP(sport=1233, dport=53),
+        link / IP(src=HOST, dst=SERVER, ttl=9) / UDP(sport=1233, dport=5300),
     ]
     received, report = translate(ce, "46", sent)
     assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
@@ -63,15 +63,15 @@ def test_ethernet_upstream(ce: Path) -> None:
 
 def test_raw_ip_downstream(ce: Path) -> None:
     server6 = "2001:db8:ffff:0:c6:3364:700:0"
-    packet = IPv6(src=server6, dst=MAP_ADDRESS) / UDP(sport=53, dport=1232)
+    packet = IPv6(src=server6, dst=MAP_ADDRESS) / UDP(sport=5300, dport=1232)
     received, report = translate(ce, "64", [packet])
     assert received == []
     assert report[0]["reason"] == "NO_MAPPING"
 
 
 LINK = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-FROM_LAN = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)
-FROM_WAN = IPv6(src="2001:db8:ffff:0:c6:3364:700:0", dst=MAP_ADDRESS) / UDP(sport=53, dport=1232)
+FROM_LAN = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=5300)
+FROM_WAN = IPv6(src="2001:db8:ffff:0:c6:3364:700:0", dst=MAP_ADDRESS) / UDP(sport=5300, dport=1232)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_raw_ip_says_itself_what_it_is(ce: Path) -> None:
 @pytest.mark.parametrize("ttl", [0, 1])
 def test_without_a_hop_left_nothing_is_sent_or_mapped(ttl: int, ce: Path) -> None:
     """The router's kernel answers "time exceeded"; the datapath never sees the packet."""
-    last = IP(src=HOST, dst=SERVER, ttl=ttl) / UDP(sport=1232, dport=53)
-    other_host = IP(src="192.168.1.9", dst=SERVER, ttl=2) / UDP(sport=1232, dport=53)
+    last = IP(src=HOST, dst=SERVER, ttl=ttl) / UDP(sport=1232, dport=5300)
+    other_host = IP(src="192.168.1.9", dst=SERVER, ttl=2) / UDP(sport=1232, dport=5300)
     received, report = translate(ce, "46", [last, other_host])
     assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
         ("not forwarded", "TTL_EXCEEDED", []),
@@ -140,7 +140,7 @@ def test_downstream_the_kernel_forwards_what_was_translated(
 
 
 def test_pcapng_and_times(ce: Path) -> None:
-    packet = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)
+    packet = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=5300)
     packet.time = 1_700_000_000.25
     source, target = ce.with_name("in.pcapng"), ce.with_name("out.pcap")
     wrpcapng(str(source), packet)
@@ -165,7 +165,7 @@ def test_other_link_type(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_target_cannot_be_written(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = ce.with_name("in.pcap")
-    wrpcap(str(source), [IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=53)])
+    wrpcap(str(source), [IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=5300)])
     arguments = ["translate", "-c", ce, "--direction", "46", source, ce / "out"]
     assert cli.main(list(map(str, arguments))) == 2
     assert "it cannot be written" in capsys.readouterr().err

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.domains import domain
 from mapxdp import bpf_source
-from mapxdp.contract import read_contract
+from mapxdp.datapath.tables import contract_for
 from mapxdp.reasons import Reason, ReasonClass
 
 REASONS = list(Reason)
@@ -55,13 +56,13 @@ def test_texts_are_unique_sentences_without_a_full_stop() -> None:
 
 def test_classes_are_known_and_used() -> None:
     """They need not be grouped: reasons to come are appended, whatever their class."""
-    classes = [reason.reason_class for reason in REASONS]
-    assert set(classes) == set(ReasonClass)
-    assert classes.count(ReasonClass.TRANSLATED) == 1
+    assert {reason.reason_class for reason in REASONS} == set(ReasonClass)
+    crossing = [r.name for r in REASONS if r.reason_class is ReasonClass.TRANSLATED]
+    assert crossing == ["TRANSLATED", "HAIRPINNED"]
 
 
 def test_all_fit_into_the_counters() -> None:
-    assert len(REASONS) <= read_contract(SLOTS=64, EIM_ENTRIES=1).number("REASONS_MAX")
+    assert len(REASONS) <= contract_for(domain("map-t").port_set).number("REASONS_MAX")
 
 
 @pytest.mark.parametrize("reason", REASONS, ids=str)

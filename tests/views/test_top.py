@@ -88,9 +88,7 @@ def test_unknown_limits_are_left_out() -> None:
 def test_hosts_the_datapath_does_not_tell_apart() -> None:
     """They share a limit, so they share a line: named for the busiest."""
     ours = snapshots.mapping(Protocol.UDP, 5, snapshots.PORTS[0])
-    others = [
-        dataclasses.replace(ours, host=ours.host + 4096, port=port) for port in snapshots.PORTS[1:4]
-    ]
+    others = [ours._replace(host=ours.host + 4096, port=port) for port in snapshots.PORTS[1:4]]
     lines = frame(Top(snapshots.snapshot(mappings=(ours, *others))))
     assert any("192.168.17.5 +1    4     0" in line for line in lines)
 
