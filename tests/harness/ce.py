@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from harness.domains import domain
-from mapxdp.contract import read_contract
+from mapxdp.contract import Struct, read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
-from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
+from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings, Napt44Kind
 from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
@@ -95,15 +95,38 @@ class LoadedCe:
         self.settings = stopped_settings(self.domain, **changes)
         state.initialise(self.maps, self.settings)
         state.write_config(self.maps, self.settings)
+        self._make_forwards()
         self._at_reset = self._counters = self._read()
 
     @property
     def now(self) -> int:
         return self.settings.clock.offset
 
+    def _make_forwards(self) -> None:
+        """Those of the policy, which have to name their ports."""
+        for forward in self.settings.policy.forwards:
+            assert forward.port is not None
+            index = PROTOCOL_INDEX[forward.protocol]
+            endpoint: dict[str, object] = {
+                "ipv4": forward.host.packed,
+                "port": forward.host_port,
+                "protocol": self.maps.contract.number(index),
+                "zero": 0,
+            }
+            slot = self.slot_index(index.removeprefix("INDEX_"), forward.port)
+            result = self.command("COMMAND_FORWARD", slot, endpoint=endpoint)
+            assert result == self.maps.contract.number("COMMAND_DONE")
+
     def set_clock(self, tick: int) -> None:
+        """Writes no other member of the configuration: that would take longer than a packet."""
         self.settings = dataclasses.replace(self.settings, clock=_StoppedClock(tick))
-        state.write_config(self.maps, self.settings)
+        contract = self.maps.contract
+        offset = _offset(contract["config"], "tick_offset")
+        buffer = bytearray(self.maps.value("config"))
+        for half in range(2):
+            at = _offset(contract["config_buffer"], "half") + half * contract["config"].size
+            struct.pack_into("=I", buffer, at + offset, tick)
+        self.maps.set_value("config", bytes(buffer))
 
     def advance(self, ticks: int) -> None:
         """Moves the clock, and lets the sweep come round."""
@@ -227,6 +250,10 @@ class LoadedCe:
         assert len(verdicts) == 1, f"one packet, but counted {verdicts}"
         assert verdicts[0][0] == direction
         return verdicts[0][1]
+
+
+def _offset(layout: Struct, name: str) -> int:
+    return next(field.offset for field in layout.fields if field.name == name)
 
 
 def _turned_around(reason: Reason, frame: bytes) -> Outcome:
@@ -415,7 +442,10 @@ class _Recount:
         for flow in self._flows.values():
             flows[self._bucket(flow)] = flows.get(self._bucket(flow), 0) + 1
         layout, spec = self._maps.contract["host"], self._maps.spec("hosts")
+        used, refused = {bucket for bucket, _ in ports} | set(flows), _offset(layout, "refused")
         for bucket, value in enumerate(libbpf.lookup_all(self._maps.fds["hosts"], spec)):
+            if bucket not in used and not any(value[:refused]):
+                continue
             host = layout.unpack(value)
             if host["flows"] != flows.get(bucket, 0):
                 return False
@@ -448,7 +478,7 @@ class LoadedCes:
     """Datapaths, loaded when first asked for and kept."""
 
     def __init__(self) -> None:
-        self._loaded: dict[Domain, LoadedCe] = {}
+        self._loaded: dict[tuple[Domain, int | None], LoadedCe] = {}
 
     def __enter__(self) -> LoadedCes:
         return self
@@ -462,12 +492,13 @@ class LoadedCes:
         for ce in self._loaded.values():
             ce.close()
 
-    def get(self, ce_domain: Domain, **changes: object) -> LoadedCe:
-        """The datapath of a domain, freshly reset."""
-        if ce_domain not in self._loaded:
-            self._loaded[ce_domain] = LoadedCe(ce_domain)
-        self._loaded[ce_domain].reset(**changes)
-        return self._loaded[ce_domain]
+    def get(self, ce_domain: Domain, flows: int | None = None, **changes: object) -> LoadedCe:
+        """The datapath of a domain, freshly reset; ``flows`` is the room for them."""
+        if (ce_domain, flows) not in self._loaded:
+            capacities = {} if flows is None else {"FLOWS": flows}
+            self._loaded[ce_domain, flows] = LoadedCe(ce_domain, **capacities)
+        self._loaded[ce_domain, flows].reset(**changes)
+        return self._loaded[ce_domain, flows]
 
     def example(self, mode: str, **changes: object) -> LoadedCe:
         """The RFC's example CE."""

@@ -17,6 +17,7 @@ EXAMPLE_RULE = MappingRule(IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/
 
 #: The same address with other port sets, by their number of ports.
 RULES = {
+    15: MappingRule(IPv6Network("2001:db8::/36"), IPv4Network("192.0.2.0/24"), 20, psid_offset=4),
     63: MappingRule(IPv6Network("2001:db8::/38"), IPv4Network("192.0.2.0/24"), 18),
     252: EXAMPLE_RULE,
     240: MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, 16, psid_offset=4),

@@ -14,17 +14,24 @@ from mapxdp.datapath.tables import PROTOCOL_INDEX, Napt44Kind
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CeSettings, CustomerEdge
+from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.napt44 import Napt44
 from mapxdp.software.verdict import Outcome
 
 _OWNER_STATE_SHIFT = 48
+_PROTOCOLS = {
+    packets.TCP: Protocol.TCP,
+    packets.UDP: Protocol.UDP,
+    packets.ICMP: Protocol.ICMP,
+}
 
 
 class Follower:
     """Runs each packet on both paths and asserts that they agree.
 
     The one thing BPF may choose is the port of a new mapping or flow: the software path says
-    which choices were legal, and follows.
+    which choices were legal, and follows. A flow's follows from its endpoint's home, which the
+    software path takes where BPF has it.
     """
 
     def __init__(self, ce: LoadedCe) -> None:
@@ -39,7 +46,8 @@ class Follower:
             reserved=ce.domain.reserved_ports,
             flows=ce.maps.contract.number("FLOWS"),
             choose=self._choose,
-            choose_shared=self._choose,
+            choose_shared=self._choose_shared,
+            home=self._home,
         )
         settings = CeSettings(
             ipv4_mtu=ce.settings.ipv4_mtu,
@@ -57,6 +65,25 @@ class Follower:
         assert port is not None, "BPF dropped a packet although a port was to be had"
         assert port in legal, f"BPF chose port {port}, legal were {legal}"
         return port
+
+    def _choose_shared(self, protocol: Protocol, legal: Sequence[int]) -> int:
+        """The first legal one, unless it is an expired owner's: any of those will do.
+
+        BPF looks around the end of a word of 64 ports before it looks at the next for a free one.
+        """
+        port = self._choose(protocol, legal)
+        is_one_word = len(self.ce.domain.port_set) <= self.ce.maps.contract.number("WORD_BITS")
+        is_owned = self.software.napt44._tables.ports[protocol].slot(port) is not None
+        assert is_owned or not is_one_word or port == legal[0], f"BPF chose {port} of {legal}"
+        return port
+
+    def _home(self, _: Endpoint) -> int:
+        """The position that BPF begins at for the packet: home_of() of napt44_share.h."""
+        key, protocol = self.ce.settings.hash_key, _PROTOCOLS[self._packet[9]]
+        word = _words(self._packet)[0]
+        word += self.ce.maps.contract.number(PROTOCOL_INDEX[protocol]) << _OWNER_STATE_SHIFT
+        hashed = _mixed(key ^ _mixed((key + word) % (1 << 64)))
+        return (hashed >> 32) * len(self.ce.domain.port_set) >> 32
 
     def _port_without_packet(self, protocol: Protocol) -> int | None:
         """The port BPF gave to a packet that does not show it, from BPF's tables.
@@ -116,6 +143,13 @@ class Follower:
         }
         assert not differences, f"BPF and software counted {differences}"
         assert not inconsistencies(self.ce.maps, self.ce.domain)
+
+
+def _mixed(x: int) -> int:
+    """mixed() of napt44_share.h."""
+    for _ in range(2):
+        x = (x ^ x >> 32) * 0xD6E8FEB86659FD93 % (1 << 64)
+    return x ^ x >> 32
 
 
 def _words(packet: bytes) -> tuple[int, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
+from itertools import chain
 
 from hypothesis import strategies as st
 
@@ -12,9 +13,21 @@ from harness import packets
 from harness.domains import BR
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
+from mapxdp.model.napt44 import (
+    Filtering,
+    Forward,
+    LogLevel,
+    MappingPolicy,
+    Napt44Policy,
+    Refusal,
+)
+from mapxdp.model.timeouts import Protocol, Timeouts
+from mapxdp.observed import Mapping
 
-HOSTS = ["192.168.1.2", "192.168.1.3", "10.0.0.9"]
+#: The datapath does not tell the first and the last one apart.
+HOSTS = ["192.168.1.2", "192.168.1.3", "10.0.0.9", "192.168.17.2"]
 SERVERS = ["198.51.100.7", "203.0.113.9", "8.8.8.8"]
+MARTIANS = ["0.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.5", "240.0.0.1", "255.255.255.255"]
 LAST_PORT = -1
 
 
@@ -47,11 +60,86 @@ class FromWan:
 
 
 @dataclass(frozen=True)
+class Burst:
+    """As many endpoints of one host, one after the other, to one server or to all."""
+
+    first: FromLan
+    count: int
+    spread: bool
+
+    def packets(self) -> list[FromLan]:
+        return [
+            dataclasses.replace(
+                self.first,
+                port=(self.first.port + number) % 65536,
+                server=SERVERS[number % len(SERVERS)] if self.spread else self.first.server,
+            )
+            for number in range(self.count)
+        ]
+
+
+@dataclass(frozen=True)
+class Again:
+    """A packet about the ``number``-th mapping there is; what ``way`` leaves open is in the two.
+
+    ``own``, ``elsewhere``: of its endpoint to its remote, or to any. ``rival``, ``hairpin``: of
+    any endpoint to its remote, or to its port. ``peer``, ``address``, ``stranger``: to its port,
+    of its remote, of another port of it, or of anybody.
+    """
+
+    way: str
+    number: int
+    lan: FromLan
+    wan: FromWan
+
+    def about(self, mapping: Mapping, own: str) -> FromLan | FromWan:
+        protocol = _NAMES[mapping.protocol]
+        if self.way in ("peer", "address", "stranger"):
+            if mapping.protocol is Protocol.ICMP:
+                protocol = "echo reply"
+            packet = dataclasses.replace(self.wan, protocol=protocol, port=mapping.port)
+            if self.way != "stranger":
+                packet = dataclasses.replace(packet, server=str(mapping.peer))
+            if self.way == "peer":
+                packet = dataclasses.replace(packet, server_port=mapping.peer_port)
+            return packet
+        sent = dataclasses.replace(self.lan, protocol=protocol)
+        if self.way in ("own", "elsewhere"):
+            sent = dataclasses.replace(sent, host=str(mapping.host), port=mapping.host_port)
+        if self.way in ("own", "rival"):
+            remote, port = str(mapping.peer), mapping.peer_port
+            sent = dataclasses.replace(sent, server=remote, server_port=port)
+        if self.way == "hairpin":
+            sent = dataclasses.replace(sent, server=own, server_port=mapping.port)
+        return sent
+
+
+@dataclass(frozen=True)
+class Each:
+    """The same packet about every mapping there is, up to a number of them."""
+
+    again: Again
+    most: int
+
+
+@dataclass(frozen=True)
 class Wait:
     ticks: int
 
 
-Step = FromLan | FromWan | Wait
+Step = FromLan | FromWan | Burst | Again | Each | Wait
+
+
+@dataclass(frozen=True)
+class Household:
+    """What a CE is told, and what happens then."""
+
+    policy: Napt44Policy
+    steps: list[Step]
+
+
+_NAMES = {Protocol.TCP: "tcp", Protocol.UDP: "udp", Protocol.ICMP: "echo"}
+WAYS = ["own", "elsewhere", "rival", "hairpin", "peer", "address", "stranger"]
 
 TCP_OPTIONS = st.sampled_from(
     [
@@ -83,23 +171,27 @@ TCP_FLAGS = st.sampled_from(
     ]
 )
 PROTOCOLS = st.sampled_from(["tcp", "udp", "echo", "echo reply"])
+#: Few at a time, so that they meet each other.
+FEW_PROTOCOLS = [["tcp"], ["tcp"], ["udp"], ["udp"], ["echo"], ["tcp", "udp"]]
 TOS = st.sampled_from([0, 1, 2, 3, 0xB8, 0xFF])
-PAYLOADS = st.binary(max_size=40)
-SERVER_PORTS = st.sampled_from([80, 443, 53, 0, 65535])
-#: Around every timeout there is.
-WAITS = st.sampled_from(
-    [0, 1, *(seconds + more for seconds in (60, 120, 240, 300, 7440) for more in (-1, 0, 1, 2))]
-)
+PAYLOADS = st.sampled_from([b"", b"x", b"odd", bytes(40), b"\xff" * 37])
+#: Web, QUIC, DNS, NTP, and what is nobody's; most are below 1024, so towards them ports are shared.
+SERVER_PORTS = [80, 443, 53, 123, 1023, 1024, 5000, 0, 65535]
+#: Seconds that are all different: no timeout is taken for another.
+SHORT = Timeouts(29, 97, 41, 19, 13, 53, 7, 3, 11, 23, 17)
 
 
-def from_lan(ports: Sequence[int]) -> st.SearchStrategy[FromLan]:
+def from_lan(
+    ce_domain: Domain, protocols: st.SearchStrategy[str] = PROTOCOLS
+) -> st.SearchStrategy[FromLan]:
+    """From few endpoints to few remotes, sometimes to a port of the CE's own address."""
+    ports, own = list(ce_domain.port_set), str(ce_domain.ipv4.network_address)
     return st.builds(
-        FromLan,
-        protocol=PROTOCOLS,
-        host=st.sampled_from(HOSTS),
-        port=st.sampled_from([40000, 40001, 53, ports[0], ports[5], ports[-1]]),
-        server=st.sampled_from(SERVERS),
-        server_port=SERVER_PORTS,
+        lambda remote, **others: FromLan(server=remote[0], server_port=remote[1], **others),
+        remote=_remotes(ce_domain),
+        protocol=protocols,
+        host=st.sampled_from([*HOSTS * 30, *MARTIANS, own]),
+        port=st.sampled_from([40000, 40001, 40002, 53, ports[0], ports[5], ports[-1]]),
         flags=TCP_FLAGS,
         payload=PAYLOADS,
         options=TCP_OPTIONS,
@@ -107,13 +199,15 @@ def from_lan(ports: Sequence[int]) -> st.SearchStrategy[FromLan]:
     )
 
 
-def from_wan(ports: Sequence[int]) -> st.SearchStrategy[FromWan]:
+def from_wan(
+    ce_domain: Domain, protocols: st.SearchStrategy[str] = PROTOCOLS
+) -> st.SearchStrategy[FromWan]:
+    ports = list(ce_domain.port_set)
     return st.builds(
-        FromWan,
-        protocol=PROTOCOLS,
+        lambda remote, **others: FromWan(server=remote[0], server_port=remote[1], **others),
+        remote=_remotes(ce_domain),
+        protocol=protocols,
         port=st.one_of(st.sampled_from(ports), st.integers(0, 65535), st.just(LAST_PORT)),
-        server=st.sampled_from(SERVERS),
-        server_port=SERVER_PORTS,
         flags=TCP_FLAGS,
         payload=PAYLOADS,
         options=TCP_OPTIONS,
@@ -122,10 +216,111 @@ def from_wan(ports: Sequence[int]) -> st.SearchStrategy[FromWan]:
     )
 
 
-def sequences(ports: Sequence[int]) -> st.SearchStrategy[list[Step]]:
-    """Packets in both directions, and time that passes."""
-    lan, wan = from_lan(ports), from_wan(ports)
-    return st.lists(st.one_of(lan, wan, lan, wan, st.builds(Wait, WAITS)), max_size=25)
+def _remotes(ce_domain: Domain) -> st.SearchStrategy[tuple[str, int]]:
+    """Servers, and now and then this CE, or what is no address on the Internet."""
+    own, ports = str(ce_domain.ipv4.network_address), list(ce_domain.port_set)
+    servers = [(server, port) for server in SERVERS for port in SERVER_PORTS]
+    inside = [(own, port) for port in [*ports[:8], ports[-1], 81]]
+    return st.sampled_from([*servers * 8, *inside * 2, *((martian, 80) for martian in MARTIANS)])
+
+
+def _weighted(*choices: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
+    """One of several, each as often as its number says."""
+    numbers = [number for number, (weight, _) in enumerate(choices) for _ in range(weight)]
+    return st.sampled_from(numbers).flatmap(lambda number: choices[number][1])
+
+
+def waits(timeouts: Timeouts) -> st.SearchStrategy[Wait]:
+    """Around every timeout there is."""
+    lengths = sorted({getattr(timeouts, field.name) for field in fields(timeouts)})
+    around = [length + more for length in lengths for more in (-1, 0, 1, 2)]
+    return st.builds(Wait, st.one_of(st.sampled_from([0, 1]), st.sampled_from(around)))
+
+
+def policies(ce_domain: Domain) -> st.SearchStrategy[Napt44Policy]:
+    """Everything that can be chosen, and limits so narrow that they are met."""
+    ports = [port for port in ce_domain.port_set if port not in ce_domain.reserved_ports]
+
+    def each(of: type[MappingPolicy | Filtering]) -> st.SearchStrategy:
+        return st.fixed_dictionaries({protocol: st.sampled_from([*of]) for protocol in Protocol})
+
+    forwards = st.builds(
+        Forward,
+        protocol=st.sampled_from([*Protocol]),
+        port=st.sampled_from([ports[0], ports[5], ports[-1]]),
+        host=st.sampled_from([IPv4Address(host) for host in HOSTS]),
+        host_port=st.sampled_from([40000, 53, ports[0]]),
+    )
+    return st.builds(
+        Napt44Policy,
+        mapping=each(MappingPolicy),
+        filtering=each(Filtering),
+        timeouts=st.sampled_from([SHORT, SHORT, Timeouts()]),
+        host_ports_min=st.sampled_from([0, 2, 8, 65535, 65535]),
+        host_ports_max=st.sampled_from([None, None, None, 1, 3, 9]),
+        host_flows_max=st.sampled_from([None, None, 1, 20, 100]),
+        pick_up=st.sampled_from([True, True, False]),
+        early_reclaim=st.booleans(),
+        refusal=st.sampled_from([*Refusal]),
+        log=st.just(LogLevel.OFF),
+        reserved_ports=st.sampled_from(
+            [frozenset(), frozenset(), frozenset(ports[1:5]), frozenset(ports[6:-1])]
+        ),
+        forwards=st.lists(
+            forwards, max_size=2, unique_by=lambda forward: (forward.protocol, forward.port)
+        ).map(tuple),
+    )
+
+
+@st.composite
+def households(draw: st.DrawFn, ce_domain: Domain) -> Household:
+    """A policy, packets in both directions, most of them about mappings, and time that passes."""
+    policy = draw(policies(ce_domain))
+    protocols = st.one_of(st.sampled_from(draw(st.sampled_from(FEW_PROTOCOLS))), PROTOCOLS)
+    lan, wan = from_lan(ce_domain, protocols), from_wan(ce_domain, protocols)
+    opening = st.builds(lambda first: dataclasses.replace(first, flags=packets.SYN), lan)
+    again = st.builds(Again, st.sampled_from(WAYS), st.integers(0, 300), lan, wan)
+    burst = st.builds(Burst, opening, st.sampled_from([4, 8, 16, 24]), st.booleans())
+    step = _weighted(
+        (2, opening),
+        (1, lan),
+        (1, wan),
+        (2, burst),
+        (5, again),
+        (1, st.builds(Each, again, st.sampled_from([4, 16]))),
+        (2, waits(policy.timeouts)),
+    )
+    steps = _weighted((19, step.map(lambda one: [one])), (1, _pressure(policy.timeouts, burst)))
+    return Household(policy, [*chain(*draw(st.lists(steps, min_size=12, max_size=40)))])
+
+
+def _pressure(timeouts: Timeouts, burst: st.SearchStrategy[Burst]) -> st.SearchStrategy[list[Step]]:
+    """TCP connections that all close, and the next ones before the ports of these are free."""
+
+    def steps(bursts: list[Burst], way: str, flags: int, late: int, number: int) -> list[Step]:
+        lan = dataclasses.replace(bursts[0].first, flags=flags)
+        wan = FromWan("tcp", LAST_PORT, lan.server, lan.server_port, flags, b"", b"", 0, 0)
+        close = Each(Again(way, number, lan, wan), 300)
+        return [
+            *(_of_tcp(burst, 41000) for burst in bursts),
+            close,
+            Wait(timeouts.tcp_early_closing + late),
+            *(_of_tcp(burst, 42000) for burst in bursts),
+        ]
+
+    return st.builds(
+        steps,
+        st.lists(burst, min_size=1, max_size=4),
+        st.sampled_from(["own", "peer"]),
+        st.sampled_from([packets.RST, packets.RST, packets.FIN | packets.ACK]),
+        st.sampled_from([1, 2, 2, 3]),
+        st.integers(0, 300),
+    )
+
+
+def _of_tcp(burst: Burst, port: int) -> Burst:
+    first = dataclasses.replace(burst.first, protocol="tcp", port=port)
+    return dataclasses.replace(burst, first=first)
 
 
 Address = str | IPv6Address
