@@ -405,14 +405,16 @@ INLINE enum reason tc_share_46(struct __sk_buff *skb, const struct tc_upstream *
 	enum reason reason;
 
 	(void)port; /* another program gives it */
-	if (is_gated(&applicant, 0))
-		return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
 	if (is_gated(&applicant, applicant.endpoint.ipv4))
 		return tc_refuse(skb, REASON_HOST_LIMIT);
 	if (!allowance.flow)
 		return tc_no_flow(skb, &applicant, LADDER_LIMITED);
 	if (READ_ONCE(the_pool()->flow_count) >= FLOWS)
 		return tc_no_flow(skb, &applicant, LADDER_FLOWS_FULL);
+	/* What stands in the way of everybody comes after what does of this host. */
+	if (is_gated(&applicant, 0))
+		return tc_refuse(skb, skb->cb[CB_LADDER] & LADDER_LIMITED ? REASON_HOST_LIMIT
+									  : REASON_PORTS_EXHAUSTED);
 	reason = tc_find_place(skb, &applicant, &allowance, &position);
 	if (reason)
 		return reason;

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Where generated traffic once found the paths to differ, as short as it can be told."""
+
+from __future__ import annotations
+
+from harness.ce import LoadedCes
+from harness.domains import RULES, domain
+from harness.exchange import lan_packet
+from harness.follower import Follower
+from harness.policies import policy
+from mapxdp.reasons import Reason
+
+PORTS = 15
+MOST = 20
+FULL, WEB, OTHER = "203.0.113.9", "198.51.100.7", "198.51.100.8"
+
+
+def test_a_limit_of_the_host_comes_before_ports_that_are_exhausted(
+    loaded_ces: LoadedCes,
+) -> None:
+    """One host finds no port towards a server; another, at its limit, is told of that limit."""
+    ce_domain = domain("map-t", RULES[PORTS])
+    rules = policy(host_ports_min=0, host_flows_max=MOST)
+    follower = Follower(loaded_ces.get(ce_domain, flows=64, policy=rules))
+
+    def sent(host: str, number: int, server: str) -> Reason:
+        packet = lan_packet("udp", host, 40000 + number, server, 80)
+        return follower.from_lan(packet).reason
+
+    for number in range(MOST):
+        server = WEB if number < MOST // 2 else OTHER
+        assert sent("192.168.1.2", number, server) is Reason.TRANSLATED
+    reasons = [sent("192.168.1.3", number, FULL) for number in range(PORTS + 1)]
+    assert reasons == [Reason.TRANSLATED] * PORTS + [Reason.PORTS_EXHAUSTED]
+    assert sent("192.168.1.2", 99, FULL) is Reason.HOST_LIMIT
+    follower.assert_that_events_agree()
