@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import pytest
 from nat_tools import (
+    ACK,
     EIM,
     LARGE_SET,
+    RST,
     SHARED,
+    SYN,
     TCP,
     UDP,
     Nat,
@@ -119,18 +122,18 @@ def test_host_ports_max_is_absolute(most: int | None, reason: Reason | None) -> 
     nat.out(endpoint(GREEDY, 1), protocol=TCP)  # which is counted apart
 
 
-def test_host_ports_max_counts_what_expired_too_until_it_is_taken() -> None:
+def test_a_host_at_its_limit_gets_back_only_what_it_lost_itself() -> None:
+    """What expired counts until it is taken, but does not stand in the host's own way."""
     nat = Nat(policy(EIM, host_ports_max=3))
-    for number in range(3):
-        nat.out(endpoint(GREEDY, number))
+    own = [nat.out(endpoint(GREEDY, number)) for number in range(3)]
     for number in range(9):
         nat.out(endpoint(f"192.168.3.{number}", 1))
     nat.wait(100_000)
-    refused(Reason.HOST_LIMIT, lambda: nat.out(endpoint(GREEDY, 9)))  # not by 4.2 either
-    for number in range(9):
-        nat.out(endpoint(f"192.168.3.{number}", 1))
-    nat.out(endpoint(MODEST, 1))  # takes one of the greedy host's
-    nat.out(endpoint(GREEDY, 9))
+    assert nat.out(endpoint(GREEDY, 9)) == own[0]
+    for number in (1, 2):
+        assert nat.out(endpoint(GREEDY, number)) == own[number], "revived"
+    refused(Reason.HOST_LIMIT, lambda: nat.out(endpoint(GREEDY, 10)))
+    assert nat.out(endpoint(MODEST, 1)) not in own
 
 
 def test_a_host_at_its_limit_shares() -> None:
@@ -140,11 +143,18 @@ def test_a_host_at_its_limit_shares() -> None:
     assert [use.kind for use in nat.uses()] == [OWN, FLOW]
 
 
-def test_a_host_at_its_limit_takes_nothing_early() -> None:
+def test_a_host_at_its_limit_takes_nothing_of_others_early() -> None:
     nat = Nat(policy(EIM, host_ports_max=1, early_reclaim=True))
-    nat.out(endpoint(GREEDY, 1))
-    nat.wait(100_000)
-    refused(Reason.HOST_LIMIT, lambda: nat.out(endpoint(GREEDY, 2)))
+    closing = {
+        host: nat.out(endpoint(host, 1), flags=SYN, protocol=TCP) for host in (GREEDY, MODEST)
+    }
+    for host, port in closing.items():
+        nat.out(endpoint(host, 1), flags=ACK, protocol=TCP)
+        nat.back(port, flags=RST if host == MODEST else ACK, protocol=TCP)
+    nat.wait(100)
+    refused(Reason.HOST_LIMIT, lambda: nat.out(endpoint(GREEDY, 2), protocol=TCP))
+    assert nat.out(endpoint(MODEST, 2), protocol=TCP) == closing[MODEST]
+    assert nat.news()[Reason.EARLY_RECLAIMED] == 1
 
 
 def test_host_flows_max_is_absolute_for_all_protocols_together() -> None:
