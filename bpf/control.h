@@ -5,11 +5,8 @@
 #ifndef MAPXDP_CONTROL_H
 #define MAPXDP_CONTROL_H
 
-#include "hook_tc.h"
 #include "napt44_alloc.h"
 #include "sweep.h"
-
-enum { COMMAND_OFFSET = 14 };
 
 /* A free slot becomes a port forward. An endpoint may have several: the first one is the port
  * of what it sends. */
@@ -111,22 +108,17 @@ INLINE enum command_result sweep_once(void)
 	return sweep_is_due(now) ? COMMAND_CHANGED : COMMAND_DONE;
 }
 
-/* Control program. */
-INLINE int obey(struct __sk_buff *skb)
+INLINE enum command_result obey(const struct command *command)
 {
-	struct command command;
-
-	if (kernel_skb_load_bytes(skb, COMMAND_OFFSET, &command, sizeof(command)))
-		return COMMAND_MALFORMED;
-	switch (command.kind) {
+	switch (command->kind) {
 	case COMMAND_FORWARD:
-		return make_forward(&command);
+		return make_forward(command);
 	case COMMAND_RESERVE:
-		return reserve_slot(&command);
+		return reserve_slot(command);
 	case COMMAND_RELEASE_SLOT:
-		return release_slot(&command);
+		return release_slot(command);
 	case COMMAND_RELEASE_FLOW:
-		return end_flow_now(&command);
+		return end_flow_now(command);
 	case COMMAND_SWEEP:
 		return sweep_once();
 	default:

@@ -373,6 +373,7 @@ INLINE enum reason tc_share_46(struct __sk_buff *skb, const struct tc_upstream *
 	__u32 position = NOWHERE;
 	enum reason reason;
 
+	(void)port; /* another program gives it */
 	if (is_gated(&applicant, 0))
 		return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
 	if (is_gated(&applicant, applicant.endpoint.ipv4))

@@ -49,6 +49,9 @@ INLINE int tc_hairpin(struct __sk_buff *skb)
 	if (reason)
 		return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 	turn_around(up.config, &up.packet, port, &endpoint, &out);
+	reason = tc_make_writable(skb, &up.packet.transport);
+	if (reason)
+		return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 	tc_write_hairpin(skb, &up.packet.transport, &out);
 	count(DIRECTION_46, REASON_HAIRPINNED, up.packets, up.bytes);
 	return tc_turn_around(skb);

@@ -6,8 +6,8 @@
  *   mape_64         TC ingress
  *   mape_control    run by the control plane
  */
-#include "control.h"
 #include "hook_tc_around.h"
+#include "hook_tc_control.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -79,7 +79,7 @@ PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
-	return obey(skb);
+	return tc_control(skb);
 }
 
 /* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3

@@ -6,8 +6,8 @@
  *   mapt_64         TC ingress
  *   mapt_control    run by the control plane
  */
-#include "control.h"
 #include "hook_tc_around.h"
+#include "hook_tc_control.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -75,7 +75,7 @@ PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
-	return obey(skb);
+	return tc_control(skb);
 }
 
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
