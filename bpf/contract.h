@@ -84,7 +84,7 @@ enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
-	SCAN_SLOTS = 512,  /* slots one run of the reclaim program looks at */
+	SCAN_SLOTS = 1024,  /* slots one run of the reclaim program looks at */
 	SWEEP_FLOWS = 512, /* flows one run of the sweep looks at */
 	HOSTS = 4096,	   /* LAN hosts counted apart, by the last 12 bits of their address */
 	GATES = 256,	   /* remotes remembered for which no shared port is left */

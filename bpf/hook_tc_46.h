@@ -38,9 +38,16 @@ enum ladder {
 	LADDER_FOR_POOL = 8, /* reclaim for the shared pool, not for the applicant */
 	LADDER_SCAN = 16,    /* the search for a shared port has begun */
 	LADDER_FLOWS_FULL = 32,
-	LADDER_OWN = 64,     /* the applicant may have a port of its own */
-	LADDER_JOINED = 128, /* a place is kept on the port in CB_VALUE */
+	LADDER_OWN = 64,	 /* the applicant may have a port of its own */
+	LADDER_TRADE = 256,	 /* reclaim of a port of its own: its host has to give one back */
+	LADDER_FREE_TOO = 512,	 /* reclaim may take free ports */
+	LADDER_INDEX_SHIFT = 16, /* enum protocol_index, for reclaim */
+	LADDER_JOINED = 128,	 /* a place is kept on the port in CB_VALUE */
 };
+
+/* What a new reclaim keeps. */
+#define LADDER_KEPT                                                                                \
+	(LADDER_SWEPT | LADDER_LIMITED | LADDER_PRESSURE | LADDER_FLOWS_FULL | LADDER_OWN)
 
 /* What the programs of a mode have in common: a packet, and what it will count as. */
 struct tc_upstream {
@@ -123,10 +130,21 @@ INLINE enum reason tc_retry(struct __sk_buff *skb)
 	return tc_continue(skb, PROGRAM_ENTRY);
 }
 
-INLINE enum reason tc_begin_reclaim(struct __sk_buff *skb, const struct applicant *applicant)
+/* `for_pool`: the port will be shared, else it is for the applicant alone. */
+INLINE enum reason tc_begin_reclaim(struct __sk_buff *skb, const struct applicant *applicant,
+				    const struct allowance *allowance, _Bool for_pool)
 {
+	__u32 ladder = skb->cb[CB_LADDER] & LADDER_KEPT;
+
+	if (for_pool)
+		ladder |= LADDER_FOR_POOL | (allowance->pool ? LADDER_FREE_TOO : 0);
+	else
+		ladder |= (allowance->free_own ? LADDER_FREE_TOO : 0) |
+			  (allowance->any_own ? 0 : LADDER_TRADE);
+	skb->cb[CB_LADDER] = ladder | (__u32)applicant->endpoint.protocol << LADDER_INDEX_SHIFT;
 	skb->cb[CB_POSITION] = random_position(applicant->config->port_count);
 	skb->cb[CB_DONE] = 0;
+	skb->cb[CB_VALUE] = applicant->endpoint.ipv4;
 	return tc_continue(skb, PROGRAM_RECLAIM);
 }
 
@@ -139,12 +157,12 @@ INLINE enum reason tc_begin_share(struct __sk_buff *skb)
 /* The last step: once more, with closing mappings counted as expired, where that is allowed. */
 INLINE enum reason tc_under_pressure(struct __sk_buff *skb, const struct applicant *applicant)
 {
+	struct allowance allowance = allowance_of(applicant);
+
 	if (!applicant->config->early_reclaim || skb->cb[CB_LADDER] & LADDER_PRESSURE)
 		return tc_refuse_all(skb, applicant);
-	skb->cb[CB_LADDER] |= LADDER_PRESSURE | LADDER_FOR_POOL;
-	if (skb->cb[CB_LADDER] & LADDER_OWN)
-		skb->cb[CB_LADDER] &= ~(__u32)LADDER_FOR_POOL;
-	return tc_begin_reclaim(skb, applicant);
+	skb->cb[CB_LADDER] |= LADDER_PRESSURE;
+	return tc_begin_reclaim(skb, applicant, &allowance, !(skb->cb[CB_LADDER] & LADDER_OWN));
 }
 
 /* Entry program: the port of a mapping there is, or the one the packet already has. */
@@ -195,10 +213,9 @@ INLINE enum reason tc_allocate_46(struct __sk_buff *skb, const struct tc_upstrea
 	} else if (allowance.some_free || !allowance.any_own) {
 		skb->cb[CB_LADDER] |= LADDER_LIMITED;
 	}
-	if (allowance.any_own)
-		skb->cb[CB_LADDER] |= LADDER_OWN;
-	if (allowance.any_own && !known_exhausted(applicant.endpoint.protocol, applicant.now))
-		return tc_begin_reclaim(skb, &applicant);
+	skb->cb[CB_LADDER] |= LADDER_OWN;
+	if (!known_exhausted(applicant.endpoint.protocol, applicant.now))
+		return tc_begin_reclaim(skb, &applicant, &allowance, 0);
 	return may_share(&applicant) ? tc_begin_share(skb) : tc_refuse_all(skb, &applicant);
 }
 
@@ -233,42 +250,57 @@ INLINE enum reason tc_not_reclaimed(struct __sk_buff *skb, const struct applican
 {
 	__u32 ladder = skb->cb[CB_LADDER];
 
-	if (ladder & LADDER_PRESSURE || !applicant->config->early_reclaim)
+	if (!(ladder & LADDER_TRADE) &&
+	    (ladder & LADDER_PRESSURE || !applicant->config->early_reclaim))
 		note_exhausted(applicant->endpoint.protocol, applicant->now);
 	if (may_share(applicant) && (ladder & LADDER_PRESSURE || !(ladder & LADDER_FOR_POOL)))
 		return tc_begin_share(skb);
 	return tc_under_pressure(skb, applicant);
 }
 
-/* Reclaim program. */
+/* The search of the reclaim program, before it reads the packet: the verifier follows a loop once
+ * for each way that leads to it. What the search needs is in the control block, what it finds
+ * goes there. */
+INLINE void tc_search(struct __sk_buff *skb)
+{
+	const struct config *config = active_config();
+	__u32 ladder = skb->cb[CB_LADDER];
+	struct scan scan = {
+		.config = config,
+		.index = ladder >> LADDER_INDEX_SHIFT,
+		.start = skb->cb[CB_POSITION],
+		.done = skb->cb[CB_DONE],
+		.now = current_tick(config),
+		.host = skb->cb[CB_VALUE],
+		.free_too = ladder / LADDER_FREE_TOO & 1,
+		.own_only = ladder / LADDER_TRADE & 1,
+		.pressure = ladder / LADDER_PRESSURE & 1,
+	};
+
+	skb->cb[CB_VALUE] = find_expired_slot(&scan);
+	skb->cb[CB_DONE] = scan.done;
+}
+
+/* Reclaim program, after the search. */
 INLINE enum reason tc_reclaim_46(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port)
 {
 	struct applicant applicant = applicant_for(up->config, &up->packet);
-	struct allowance allowance = allowance_of(&applicant);
 	__u32 ladder = skb->cb[CB_LADDER];
-	_Bool for_pool = ladder & LADDER_FOR_POOL;
-	struct scan scan = {
-		.start = skb->cb[CB_POSITION],
-		.done = skb->cb[CB_DONE],
-		.wanted = for_pool ? SHARED_OWNER : owner_word(&applicant.endpoint, SLOT_CLAIMED),
-		.free_too = for_pool ? allowance.pool : allowance.free_own,
-		.pressure = ladder & LADDER_PRESSURE ? PRESSURE_FULL : PRESSURE_NONE,
-	};
-	__u32 position;
+	__u32 position = skb->cb[CB_VALUE];
+	__u64 wanted = ladder & LADDER_FOR_POOL ? SHARED_OWNER
+						: owner_word(&applicant.endpoint, SLOT_CLAIMED);
 
-	switch (reclaim(&applicant, &scan, &position)) {
-	case ALLOCATED:
+	if (position < SLOTS && take_over(&applicant, position, wanted, ladder & LADDER_FREE_TOO,
+					  ladder & LADDER_PRESSURE ? PRESSURE_FULL : PRESSURE_NONE))
 		return tc_reclaimed(skb, &applicant, position, port);
-	case ALLOCATION_NONE:
+	if (position >= SLOTS && skb->cb[CB_DONE] >= up->config->port_count)
 		return tc_not_reclaimed(skb, &applicant);
-	default:
-		if (!tc_may_run(skb, 1)) {
-			note_exhausted(applicant.endpoint.protocol, applicant.now);
-			return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
-		}
-		skb->cb[CB_DONE] = scan.done;
-		return tc_continue(skb, PROGRAM_RECLAIM);
+	if (!tc_may_run(skb, 1)) {
+		note_exhausted(applicant.endpoint.protocol, applicant.now);
+		return tc_refuse(skb, REASON_PORTS_EXHAUSTED);
 	}
+	skb->cb[CB_VALUE] = applicant.endpoint.ipv4;
+	return tc_continue(skb, PROGRAM_RECLAIM);
 }
 
 /* No shared port is free for the peer: one more port is shared, if there is one to be had.
@@ -288,10 +320,9 @@ INLINE enum reason tc_grow_pool(struct __sk_buff *skb, const struct applicant *a
 	} else if (allowance->some_free) {
 		skb->cb[CB_LADDER] |= LADDER_LIMITED;
 	}
-	skb->cb[CB_LADDER] |= LADDER_FOR_POOL;
 	if (known_exhausted(applicant->endpoint.protocol, applicant->now))
 		return tc_under_pressure(skb, applicant);
-	return tc_begin_reclaim(skb, applicant);
+	return tc_begin_reclaim(skb, applicant, allowance, 1);
 }
 
 /* The flow that stands in the way of the applicant's own: its former one, expired. */

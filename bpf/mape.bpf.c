@@ -49,6 +49,7 @@ PROGRAM int mape_46_allocate(struct __sk_buff *skb)
 
 PROGRAM int mape_46_reclaim(struct __sk_buff *skb)
 {
+	tc_search(skb);
 	return tc_upstream(skb, tc_reclaim_46, encapsulate_and_emit_46);
 }
 

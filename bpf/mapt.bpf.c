@@ -45,6 +45,7 @@ PROGRAM int mapt_46_allocate(struct __sk_buff *skb)
 
 PROGRAM int mapt_46_reclaim(struct __sk_buff *skb)
 {
+	tc_search(skb);
 	return tc_upstream(skb, tc_reclaim_46, translate_and_emit_46);
 }
 

@@ -142,35 +142,37 @@ INLINE enum allocation allocate(const struct applicant *applicant, __u16 *port)
 	return establish(applicant, slot, position, port);
 }
 
-/* The search for an expired port, over several program runs, and for whom it is. */
+/* The search for an expired port, over several program runs. */
 struct scan {
-	__u32 start;	/* a random slot of the set */
-	__u32 done;	/* slots already looked at from there */
-	__u64 wanted;	/* the owner word a slot gets */
-	_Bool free_too; /* free slots may be taken */
+	const struct config *config;
+	__u32 index; /* enum protocol_index */
+	__u32 start; /* a random slot of the set */
+	__u32 done;  /* slots already looked at from there */
+	__u32 now;
+	__be32 host;	/* whose packet it is for */
+	__u32 free_too; /* 1: free slots may be taken */
+	__u32 own_only; /* 1: of owners, only that host gives way */
 	enum pressure pressure;
 };
 
 /* Free, or long expired. Without branches: of two ways through each turn of a loop, the
  * verifier would follow every sequence. */
-INLINE __u32 is_takeable(const struct applicant *applicant, const struct scan *scan,
-			 const struct mapping *slot)
+INLINE __u32 is_takeable(const struct scan *scan, const struct mapping *slot)
 {
 	__u64 owner = READ_ONCE(slot->owner);
 	__u32 mapped = is_zero(owner_state(owner) ^ SLOT_EIM);
-	__u32 overdue =
-		is_overdue(applicant->config, slot, applicant->now, GRACE_TICKS, scan->pressure);
+	__u32 gives_way = is_zero((__u32)owner ^ scan->host) | (scan->own_only ^ 1);
+	__u32 overdue = is_overdue(scan->config, slot, scan->now, GRACE_TICKS, scan->pressure);
 
-	return (is_zero(owner) & scan->free_too) | (mapped & overdue);
+	return (is_zero(owner) & scan->free_too) | (mapped & gives_way & overdue);
 }
 
 /* The next slot that is free or long expired; NOWHERE if this run's share holds none. Reads
  * only. Nothing that the loop counts is used after it: the verifier would follow the rest of
  * the program once for each number of turns. */
-INLINE __u32 find_expired_slot(const struct applicant *applicant, struct scan *scan)
+INLINE __u32 find_expired_slot(struct scan *scan)
 {
-	__u32 index = applicant->endpoint.protocol;
-	__u32 count = applicant->config->port_count;
+	__u32 count = scan->config->port_count;
 	__u32 left = count - scan->done;
 	__u32 first = position_after(scan->start, scan->done, count);
 	__u32 position = NOWHERE;
@@ -184,10 +186,10 @@ INLINE __u32 find_expired_slot(const struct applicant *applicant, struct scan *s
 		if (i >= left)
 			break;
 		position = position_after(first, i, count);
-		slot = slot_at(index * SLOTS + position);
+		slot = slot_at(scan->index * SLOTS + position);
 		if (!slot)
 			break;
-		found = is_takeable(applicant, scan, slot);
+		found = is_takeable(scan, slot);
 	}
 	if (found) {
 		position &= PORT_MASK;
@@ -212,10 +214,10 @@ INLINE void end_own_mapping(const struct config *config, const struct mapping *s
 		  port_of_slot(&set, slot_index - protocol * SLOTS), READ_ONCE(slot->peer), now);
 }
 
-/* The slot, taken from its expired owner and given to the wanted one; NULL if that owner came
- * back first. */
-INLINE struct mapping *take_over(const struct applicant *applicant, const struct scan *scan,
-				 __u32 position)
+/* The slot, taken from its expired owner (or free, where that may be) and now `wanted`'s; NULL if
+ * that owner came back first. */
+INLINE struct mapping *take_over(const struct applicant *applicant, __u32 position, __u64 wanted,
+				 _Bool free_too, enum pressure pressure)
 {
 	__u32 index = applicant->endpoint.protocol * SLOTS + position;
 	struct mapping *slot = slot_at(index);
@@ -224,32 +226,21 @@ INLINE struct mapping *take_over(const struct applicant *applicant, const struct
 	if (!slot)
 		return 0;
 	owner = READ_ONCE(slot->owner);
-	if (!owner && scan->free_too)
-		return claim_free(applicant->endpoint.protocol, position, scan->wanted);
+	if (!owner && free_too)
+		return claim_free(applicant->endpoint.protocol, position, wanted);
 	if (owner_state(owner) != SLOT_EIM ||
 	    !swap_owner(slot, owner, with_state(owner, SLOT_DYING)))
 		return 0;
-	if (!is_overdue(applicant->config, slot, applicant->now, GRACE_TICKS, scan->pressure)) {
+	if (!is_overdue(applicant->config, slot, applicant->now, GRACE_TICKS, pressure)) {
 		publish_owner(slot, owner);
 		return 0;
 	}
 	end_own_mapping(applicant->config, slot, index, owner, applicant->now);
 	count_event(DIRECTION_46, REASON_MAPPING_RECLAIMED);
-	if (scan->pressure)
+	if (pressure)
 		count_event(DIRECTION_46, REASON_EARLY_RECLAIMED);
-	publish_owner(slot, scan->wanted);
+	publish_owner(slot, wanted);
 	return slot;
-}
-
-/* An expired port, now the wanted owner's. */
-INLINE enum allocation reclaim(const struct applicant *applicant, struct scan *scan,
-			       __u32 *position)
-{
-	*position = find_expired_slot(applicant, scan);
-	if (*position >= SLOTS)
-		return scan->done < applicant->config->port_count ? ALLOCATION_MORE
-								  : ALLOCATION_NONE;
-	return take_over(applicant, scan, *position) ? ALLOCATED : ALLOCATION_MORE;
 }
 
 #endif

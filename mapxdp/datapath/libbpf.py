@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +29,9 @@ MAP_TYPES = {
     "LRU_HASH": 9,
     "RINGBUF": 27,
 }
-_PROGRAM_TYPE_SCHED_CLS = 3
+PROGRAM_TYPE_SCHED_CLS = 3
+PROGRAM_TYPE_XDP = 6
+_TEST_XDP_LIVE_FRAMES = 2
 _NOEXIST = 1
 _LOG_STATISTICS = 4
 _LOG_SIZE = 1 << 22
@@ -134,10 +137,12 @@ class LoadedProgram:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One BPF_PROG_TEST_RUN: the program's return value and the packet it left."""
+    """One BPF_PROG_TEST_RUN: the program's return value, the packet it left, and how long a
+    run took on average."""
 
     verdict: int
     packet: bytes
+    nanoseconds: int
 
 
 class NotPinned(StateError):
@@ -313,8 +318,10 @@ def open_pinned(path: Path) -> int:
     return _checked(fd, f"open {path}")
 
 
-def load_program(name: str, bytecode: bytes) -> LoadedProgram:
-    """Hands a TC classifier to the kernel; VerifierRefused if it does not accept it."""
+def load_program(
+    name: str, bytecode: bytes, program_type: int = PROGRAM_TYPE_SCHED_CLS
+) -> LoadedProgram:
+    """Hands a program to the kernel; VerifierRefused if it does not accept it."""
     log = ctypes.create_string_buffer(_LOG_SIZE)
     options = _ProgramLoadOptions(
         sz=ctypes.sizeof(_ProgramLoadOptions),
@@ -323,7 +330,7 @@ def load_program(name: str, bytecode: bytes) -> LoadedProgram:
         log_buf=ctypes.cast(log, ctypes.c_char_p),
     )
     fd = _library().bpf_prog_load(
-        _PROGRAM_TYPE_SCHED_CLS,
+        program_type,
         name.encode()[:_NAME_LENGTH],
         b"GPL",
         bytecode,
@@ -359,4 +366,26 @@ def run_program(
         options.ctx_in = context
         options.ctx_size_in = len(context)
     _checked(_library().bpf_prog_test_run_opts(fd, ctypes.byref(options)), "run a BPF program")
-    return RunResult(options.retval, out.raw[: options.data_size_out])
+    return RunResult(options.retval, out.raw[: options.data_size_out], options.duration)
+
+
+def run_live(fd: int, frame: bytes, ingress_ifindex: int, frames: int, batch: int) -> None:
+    """Has ``frames`` frames arrive at an interface of this thread's network namespace.
+
+    Each goes through the XDP program first, and from XDP_PASS on through the kernel. A frame's
+    memory is used again as the program left it: the program has to write the whole of it. The
+    interface needs a receive queue with XDP (a program on it). OSError before Linux 5.18.
+    """
+    context = struct.pack("=IIIIII", 0, len(frame), 0, ingress_ifindex, 0, 0)
+    options = _TestRunOptions(
+        sz=ctypes.sizeof(_TestRunOptions),
+        data_in=frame,
+        data_size_in=len(frame),
+        ctx_in=context,
+        ctx_size_in=len(context),
+        repeat=frames,
+        flags=_TEST_XDP_LIVE_FRAMES,
+        batch_size=batch,
+    )
+    result = _library().bpf_prog_test_run_opts(fd, ctypes.byref(options))
+    _checked(result, "send live frames through an XDP program")

@@ -78,15 +78,17 @@ class Search:
         mapping, lifetimes = policy.mapping[protocol], self._tables.lifetimes
         owns = not is_shared_first(mapping, protocol, self._packet.remote.port)
         shares = not owns or mapping is not MappingPolicy.EIM
-        if owns and self._may_own_more():
-            yield from self._free_of_its_own()
-            yield Place(MappingKind.OWN, self._over(lifetimes.is_over))
+        if owns:
+            if self._may_own_more():
+                yield from self._free_of_its_own()
+            yield Place(MappingKind.OWN, self._given_back(lifetimes.is_over))
         if shares and self._may_have_more_flows():
             yield from self._shared()
             yield Place(MappingKind.FLOW, self._from_home(self._over(lifetimes.is_over)))
         if policy.early_reclaim:
-            if owns and self._may_own_more():
-                yield Place(MappingKind.OWN, self._over(lifetimes.is_over_early), early=True)
+            if owns:
+                given_back = self._given_back(lifetimes.is_over_early)
+                yield Place(MappingKind.OWN, given_back, early=True)
             if shares and self._may_have_more_flows():
                 yield Place(MappingKind.FLOW, self._early_for_a_flow(), early=True)
 
@@ -136,6 +138,17 @@ class Search:
     def _is_claimed(self, port: int) -> bool:
         packet = self._packet
         return self._tables.flows.claim(packet.protocol, port, packet.remote) is not None
+
+    def _given_back(self, is_over: IsOver) -> list[int]:
+        """Steps 4.2 and 7: a host at its limit gets back only what it has lost itself."""
+        if self._may_own_more():
+            return self._over(is_over)
+        host = self._packet.endpoint.address
+        return [
+            slot.port
+            for slot in self._ports.own_slots()
+            if slot.endpoint.address == host and is_over(slot.life, self._now)
+        ]
 
     def _over(self, is_over: IsOver) -> list[int]:
         """Ports of owners that lost them: steps 4.2, 6.4 and 7."""

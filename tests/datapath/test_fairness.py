@@ -140,7 +140,6 @@ def test_what_ends_no_longer_counts(ce: LoadedCe) -> None:
     assert take_all(ce, host(0)) == 5
 
 
-@pytest.mark.xfail(strict=True, reason="expired ports count, and only other hosts take them over")
 @pytest.mark.parametrize("most", [5, None])
 def test_a_host_at_its_limit_gets_its_expired_ports_again(most: int | None, ce: LoadedCe) -> None:
     """A router behind this one is one host: without a limit, all ports are its own."""

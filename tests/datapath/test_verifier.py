@@ -17,12 +17,12 @@ BUDGETS = {
     "46": 25_000,  # 19 397
     "64": 60_000,  # 47 077
     "control": 42_000,  # 32 721
-    "46_allocate": 165_000,  # 131 296
-    "46_reclaim": 365_000,  # 290 338
-    "46_share": 400_000,  # 375 588
-    "46_flow": 235_000,  # 185 841
+    "46_allocate": 35_000,  # 26 219
+    "46_reclaim": 150_000,  # 117 282
+    "46_share": 350_000,  # 264 481
+    "46_flow": 75_000,  # 55 213
     "46_sweep": 40_000,  # 31 039
-    "46_hairpin": 6_000,  # 4 029
+    "46_hairpin": 6_000,  # 4 611
     "46_refuse": 3_000,  # 1 771
 }
 UNSHARED = MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, ea_length=8)

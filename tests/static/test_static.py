@@ -21,7 +21,8 @@ BPF = ROOT / "bpf"
 DOCUMENTS = sorted(
     path.relative_to(ROOT) for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
 )
-C_FILES = sorted([*BPF.rglob("*.[ch]"), *(ROOT / "tests").rglob("*.[ch]")])
+TOOLS = ROOT / "tools"
+C_FILES = sorted([*BPF.rglob("*.[ch]"), *(ROOT / "tests").rglob("*.[ch]"), *TOOLS.rglob("*.[ch]")])
 
 
 def run(*command: str | Path) -> None:
@@ -234,7 +235,7 @@ def test_the_architecture_names_every_c_file() -> None:
 
 
 def test_every_file_names_its_licence() -> None:
-    for path in [*C_FILES, *(ROOT / "mapxdp").rglob("*.py")]:
+    for path in [*C_FILES, *(ROOT / "mapxdp").rglob("*.py"), *TOOLS.rglob("*.py")]:
         head = path.read_text(encoding="utf-8").splitlines()[:2]
         assert any("SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause" in x for x in head), path
 

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The benchmarks run, count what they say they count, and leave nothing behind.
+
+How fast anything is, is not tested: the machines that run tests are shared.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from benchmarks import napt
+from benchmarks.measure import Effort
+from benchmarks.report import Report
+from harness.requirements import missing_for_live_frames
+from mapxdp import netns
+
+
+@pytest.fixture
+def live_frames(bpf: None) -> None:
+    reason = missing_for_live_frames()
+    if reason is None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"benchmarks may not be skipped in CI, but {reason}")
+    pytest.skip(reason)
+
+
+def test_napt(live_frames: None) -> None:
+    """Each part checks that every frame came through, and began a mapping where it should."""
+    report = Report("napt, tiny", echo=False)
+    napt.run(Effort.tiny(), report)
+    data = report.data()
+    titles = [table["title"] for table in data["tables"]]
+    assert titles[0] == "Memory"
+    assert len([title for title in titles if title.startswith("New mappings")]) == 2
+    assert len([title for title in titles if title.startswith("Times masquerade's")]) == 2
+    assert "Established mappings" in titles
+    assert titles[-1] == "Flood of refused packets"
+    ours = f"mxbench{os.getpid()}-"
+    assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]

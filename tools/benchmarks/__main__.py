@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""``tools/bench``: finds a benchmark, runs it, prints what it measured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from benchmarks import napt
+from benchmarks.measure import Effort
+from benchmarks.report import Report
+from mapxdp import host
+from mapxdp.errors import MapxdpError
+
+_BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
+    "napt": (napt.run, "NAPT44: new mappings, look-ups, memory, and a flood of refused packets"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a benchmark; the exit code."""
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__)
+    subparsers = parser.add_subparsers(metavar="BENCHMARK", required=True)
+    for name, (function, help_text) in _BENCHMARKS.items():
+        subparser = subparsers.add_parser(name, help=help_text, description=help_text)
+        subparser.add_argument("--quick", action="store_true", help="within a minute, less exact")
+        subparser.add_argument("--json", action="store_true", help="one JSON object")
+        subparser.set_defaults(run=function, name=name)
+    parsed = parser.parse_args(arguments)
+    report = Report(f"{parsed.name}{' --quick' if parsed.quick else ''}", echo=not parsed.json)
+    try:
+        host.require_root()
+        parsed.run(Effort.quick() if parsed.quick else Effort.full(), report)
+    except MapxdpError as error:
+        print(f"tools/bench: {error}", file=sys.stderr)
+        return error.exit_code
+    if parsed.json:
+        print(json.dumps(report.data(), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""CPU time, and what to make of many noisy measurements of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+_BLOCKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured. ``thorough`` adds the variants that take long to prepare."""
+
+    rounds: int
+    new_mappings: int
+    flows: tuple[int, ...]
+    lookup_rounds: int
+    flood_rounds: int
+    flood_packets: int
+    thorough: bool
+
+    @classmethod
+    def full(cls) -> Effort:
+        """For numbers to keep."""
+        return cls(100, 8192, (1, 1024, 16384), 60, 25, 100_000, thorough=True)
+
+    @classmethod
+    def quick(cls) -> Effort:
+        """Within a minute."""
+        return cls(12, 4096, (1, 1024, 16384), 8, 4, 50_000, thorough=False)
+
+    @classmethod
+    def tiny(cls) -> Effort:
+        """To see that it works."""
+        return cls(2, 512, (1, 512), 2, 1, 500, thorough=False)
+
+
+@contextmanager
+def pinned_to(cpu: int) -> Iterator[None]:
+    """This thread runs on one CPU meanwhile."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def cpus() -> list[int]:
+    """The CPUs this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+@cache
+def _softirq_thread(cpu: int) -> Path:
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            comm = directory / "comm"
+            if comm.exists() and comm.read_text().strip() == f"ksoftirqd/{cpu}":
+                return directory / "schedstat"
+    return Path("/dev/null")
+
+
+def cpu_ns(cpu: int) -> int:
+    """What this thread and the soft interrupts of its CPU have run, in ns."""
+    words = _softirq_thread(cpu).read_text(encoding="ascii").split()
+    return time.thread_time_ns() + (int(words[0]) if words else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The smallest, the middle and the largest of the blocks of a run."""
+
+    low: float
+    middle: float
+    high: float
+
+    def __str__(self) -> str:
+        digits = 0 if self.middle >= 100 else 1 if self.middle >= 20 else 2
+        return " / ".join(f"{x:.{digits}f}" for x in (self.low, self.middle, self.high))
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Of the medians of consecutive blocks: one disturbed slice does not show."""
+    return _of_blocks([median(block) for block in _blocks(values)])
+
+
+def ratio(values: Sequence[float], to: Sequence[float]) -> Spread:
+    """Of values to others of the same rounds, block by block."""
+    pairs = zip(_blocks(values), _blocks(to), strict=True)
+    return _of_blocks([median(a) / median(b) for a, b in pairs])
+
+
+def minus(values: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [a - b for a, b in zip(values, others, strict=True)]
+
+
+def _blocks(values: Sequence[float]) -> list[Sequence[float]]:
+    count = min(_BLOCKS, len(values))
+    edges = [len(values) * number // count for number in range(count + 1)]
+    return [values[a:b] for a, b in pairwise(edges)]
+
+
+def _of_blocks(values: list[float]) -> Spread:
+    return Spread(min(values), median(values), max(values))
