@@ -176,3 +176,16 @@ def test_what_begins_nothing_revives_nothing(protocol: str, flags: int, ce: Load
     act(ce, kind, HIGH, ((OUT, SYN), 100_000))
     assert send(ce, protocol, remote_port=HIGH, flags=flags).reason is Reason.NO_MAPPING
     assert not is_alive(ce, kind)
+
+
+@pytest.mark.parametrize("back", [1, 100, 1_000_000])
+def test_a_clock_that_goes_back_ends_nothing(back: int, ce: LoadedCe) -> None:
+    """Two CPUs need not agree on the tick, and a kernel's count wraps around."""
+    ce.reset(policy=strict())
+    assert send(ce, "udp", "192.168.1.2", 40000).reason is Reason.TRANSLATED
+    ce.set_clock(ce.now - back)
+    assert send(ce, "udp", "192.168.1.2", 40000).reason is Reason.TRANSLATED
+    assert Reason.MAPPING_REVIVED not in ce.events()
+    ce.advance(back + 122)
+    assert send(ce, "udp", "192.168.1.3", 40000).reason is Reason.TRANSLATED
+    assert not ce.recounted()

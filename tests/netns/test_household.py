@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.ce import inconsistencies
-from harness.lab import prefix
+from harness.lab import prefix, udp_stream
 from mapxdp import ce, netns, snapshot
 from mapxdp.datapath import instance
 from mapxdp.lab import run, topology
@@ -61,8 +61,12 @@ def household(mode: str, napt44: str = "", tables: str = "") -> Iterator[Running
 
 
 def recount(running: Running) -> list[str]:
-    with instance.opened(running.lab.instance, running.lab.domain) as maps:
-        return inconsistencies(maps, running.lab.domain)
+    return recount_of(running, seen(running))
+
+
+def recount_of(running: Running, now: Snapshot) -> list[str]:
+    with instance.opened(running.lab.instance, now.config.domain) as maps:
+        return inconsistencies(maps, now.config.domain)
 
 
 def seen(running: Running) -> Snapshot:
@@ -278,3 +282,50 @@ def test_a_reload_brings_forwards_and_reserved_ports(bpf: None, tmp_path: Path) 
         last = reload()
         assert last.usage[Protocol.UDP].forwards == 0
         assert last.usable_ports == first.usable_ports
+
+
+def test_renumbering_of_the_ipv6_side_keeps_the_mappings(bpf: None, tmp_path: Path) -> None:
+    """A new MAP address, the same IPv4 address and ports: nothing is lost on that side."""
+    with household("map-t") as running, udp_socket(running, "client1") as host:
+        host.sendto(b"before", (SERVER_IPV4, UDP_PORT))
+        assert host.recv(100) == b"before"
+        (before,) = seen(running).mappings
+        said = reload_with(
+            running,
+            tmp_path,
+            {'mode = "map-t"': 'interface_id = "draft-03"', "ea_length = 16": "psid_offset = 6"},
+        )
+        assert "kept the port mappings of the running datapath" in said
+        (after,) = seen(running).mappings
+        assert after.port == before.port
+        assert str(seen(running).config.domain.map_address) in " ".join(said)
+
+
+def test_another_psid_under_load(bpf: None, tmp_path: Path) -> None:
+    """Packets come while the ports change: none gets a port of the former set, and none is lost
+    from the count."""
+    with household("map-t") as running, udp_stream(running) as stream:
+        while stream.sent < 20:
+            time.sleep(0.01)
+        reload_with(running, tmp_path, {"ea_length = 16": "psid_offset = 4"})
+        sent = stream.sent
+        while stream.sent < sent + 2:
+            time.sleep(0.01)
+        now = seen(running)
+        assert now.mappings
+        assert all(mapping.port in now.config.domain.port_set for mapping in now.mappings)
+        assert recount_of(running, now) == []
+        reload_with(running, tmp_path, {"ea_length = 16": "psid_offset = 6"})
+
+
+def reload_with(running: Running, directory: Path, more: dict[str, str]) -> list[str]:
+    """Puts more lines after lines of the lab's configuration; what reload said."""
+    text = Lab.config_text(running.lab)
+    for line, added in more.items():
+        assert text.count(line) == 1
+        text = text.replace(line, f"{line}\n{added}")
+    path = directory / "ce.toml"
+    path.write_text(text, encoding="utf-8")
+    said: list[str] = []
+    ce.reload(path, running.lab.netns("ce"), said.append)
+    return said
