@@ -67,20 +67,25 @@ INLINE struct applicant anybody(const struct config *config, const struct transp
 	return applicant;
 }
 
-INLINE struct scan scan_for(const struct applicant *applicant, __u64 wanted)
+/* A port that has expired, or is free, and now `wanted`'s; NULL where none was found. */
+INLINE struct mapping *take_expired(const struct applicant *applicant, __u64 wanted,
+				    __u32 *position)
 {
 	struct scan scan = {
+		.config = applicant->config,
+		.index = INDEX_UDP,
 		.start = random_position(applicant->config->port_count),
-		.wanted = wanted,
+		.now = applicant->now,
+		.host = applicant->endpoint.ipv4,
 		.free_too = 1,
 	};
 
-	return scan;
+	*position = find_expired_slot(&scan);
+	return *position < SLOTS ? take_over(applicant, *position, wanted, 1, PRESSURE_NONE) : 0;
 }
 
 INLINE enum allocation take_own(const struct applicant *applicant, __u16 *port)
 {
-	struct scan scan = scan_for(applicant, owner_word(&applicant->endpoint, SLOT_CLAIMED));
 	enum allocation result;
 	struct mapping *slot;
 	__u32 position;
@@ -90,10 +95,7 @@ INLINE enum allocation take_own(const struct applicant *applicant, __u16 *port)
 	result = allocate(applicant, port);
 	if (result != ALLOCATION_NONE)
 		return result;
-	result = reclaim(applicant, &scan, &position);
-	if (result != ALLOCATED)
-		return result;
-	slot = slot_at(INDEX_UDP * SLOTS + position);
+	slot = take_expired(applicant, owner_word(&applicant->endpoint, SLOT_CLAIMED), &position);
 	return slot ? establish(applicant, slot, position, port) : ALLOCATION_NONE;
 }
 
@@ -121,7 +123,6 @@ PROGRAM int stress_own(struct __sk_buff *skb)
 INLINE __u32 find_port(const struct applicant *applicant, _Bool *joined)
 {
 	struct share_scan scan = {};
-	struct scan expired = scan_for(applicant, SHARED_OWNER);
 	__u32 home = home_of(applicant);
 	struct place place;
 	__u32 position;
@@ -137,7 +138,7 @@ INLINE __u32 find_port(const struct applicant *applicant, _Bool *joined)
 	}
 	if (place.position < SLOTS)
 		return place.position;
-	if (reclaim(applicant, &expired, &position) != ALLOCATED)
+	if (!take_expired(applicant, SHARED_OWNER, &position))
 		return NOWHERE;
 	note_shared(INDEX_UDP, position);
 	return position;

@@ -33,6 +33,7 @@ STRESS = Path(__file__).with_name("napt44_stress.bpf.c").read_text(encoding="utf
 PROGRAMS = ("stress_own", "stress_flow", "stress_sweep", "stress_turns")
 ROUNDS = 600
 RUNS = 1_500
+ROUNDS_IN_TURNS = 400
 RUNS_IN_TURNS = 15_000
 
 #: Where the other CPU should come in between. Each place has to exist in its file once.
@@ -42,7 +43,7 @@ WINDOWS = {
         "\terror = eim_insert(applicant->endpoint, index * SLOTS + position);",
         "\tif (error == INSERT_OK) {\n\t\tpublish_owner",
         "\tend_own_mapping(applicant->config, slot, index, owner, applicant->now);",
-        "\tpublish_owner(slot, scan->wanted);",
+        "\tpublish_owner(slot, wanted);",
     ),
     "napt44_share.h": (
         "\tif (owner_state(READ_ONCE(slot->owner)) == SLOT_SHARED)",
@@ -264,7 +265,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def first_violation(directory: Path, crowd: Crowd) -> object:
     """What the first round with a violation saw; None after all rounds without one."""
     with stress(directory, crowd) as it:
-        for number in range(ROUNDS):
+        for number in range(ROUNDS_IN_TURNS if crowd.turns else ROUNDS):
             it.empty()
             it.run_on_two_cpus(RUNS_IN_TURNS if crowd.turns else RUNS)
             violations = it.violations()
