@@ -68,6 +68,11 @@ INLINE enum reason endpoint_behind(const struct caller *caller, struct endpoint 
 		return REASON_PORT_OUTSIDE_SET;
 	owner = READ_ONCE(slot->owner);
 	switch (owner_state(owner)) {
+	case SLOT_DYING:
+		/* A shared port that somebody looks at, to free it, may still have flows. */
+		if (owner & OWNER_ENDPOINT_MASK)
+			return REASON_NO_MAPPING;
+		return owner_of_flow(caller, slot_index, endpoint);
 	case SLOT_SHARED:
 		return owner_of_flow(caller, slot_index, endpoint);
 	case SLOT_EIM:

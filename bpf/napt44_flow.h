@@ -94,18 +94,32 @@ INLINE _Bool flow_port(const struct applicant *applicant, __u16 *port)
 	return 1;
 }
 
+/* Makes a shared slot without flows dying, and exclusively ours. A newcomer that came and left
+ * again meanwhile could not do it: the second try is for him. */
+INLINE _Bool take_unused(struct mapping *slot)
+{
+	const __u64 shared = (__u64)SLOT_SHARED << OWNER_STATE_SHIFT;
+
+#pragma clang loop unroll(full)
+	for (__u32 tries = 0; tries < 2; tries++) {
+		if (!swap_owner(slot, shared, (__u64)SLOT_DYING << OWNER_STATE_SHIFT))
+			return 0;
+		if (!READ_ONCE(slot->flow_count))
+			return 1;
+		publish_owner(slot, shared);
+		if (READ_ONCE(slot->flow_count))
+			return 0;
+	}
+	return 0;
+}
+
 /* Frees a shared port without flows. */
 INLINE void unshare(struct mapping *slot, __u32 slot_index, __u32 protocol)
 {
-	const __u64 shared = (__u64)SLOT_SHARED << OWNER_STATE_SHIFT;
 	__u32 position = slot_index - protocol * SLOTS;
 
-	if (!swap_owner(slot, shared, (__u64)SLOT_DYING << OWNER_STATE_SHIFT))
+	if (!take_unused(slot))
 		return;
-	if (READ_ONCE(slot->flow_count)) {
-		publish_owner(slot, shared);
-		return;
-	}
 	clear_bit(shared_word(protocol, position / WORD_BITS), position);
 	add_to(count_of(the_pool()->shared_count, protocol), -1);
 	count_freed(protocol);

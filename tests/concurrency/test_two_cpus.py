@@ -51,7 +51,7 @@ WINDOWS = {
         "\tcount_flow(applicant->endpoint.ipv4, 1);",
     ),
     "napt44_flow.h": (
-        "\tif (READ_ONCE(slot->flow_count)) {",
+        "\t\tif (!READ_ONCE(slot->flow_count))\n",
         "\t\tpublish_owner(slot, shared);",
         "\tclear_bit(shared_word(protocol, position / WORD_BITS), position);",
         "\tleave_slot(slot_index, protocol);\n\tcount_flow",
@@ -103,8 +103,8 @@ MUTANTS = {
     "a port freed without a second look": (
         "in turns",
         "napt44_flow.h",
-        "if (READ_ONCE(slot->flow_count)) {",
-        "if (0) {",
+        "if (!READ_ONCE(slot->flow_count))\n",
+        "if (1)\n",
     ),
 }
 

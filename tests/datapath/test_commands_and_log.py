@@ -222,9 +222,10 @@ def follower(*options: str) -> subprocess.Popen[str]:
 
 
 FOLLOW = """
-import sys
+import signal, sys
 from pathlib import Path
 from mapxdp import cli, record
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 record.DIRECTORY = Path(sys.argv[1])
 sys.exit(cli.main(sys.argv[2:]))
 """
