@@ -22,6 +22,8 @@ from harness.traffic import LAST_PORT, Again, Burst, Each, FromLan, FromWan, Hou
 #: A nightly run sets this to some hundred thousand.
 EXAMPLES = int(os.environ.get("MAPXDP_EXAMPLES", "25"))
 MUTATED_EXAMPLES = 4 * EXAMPLES
+#: A second for each, on a slow machine, and what it takes to tell a failure in short.
+pytestmark = pytest.mark.timeout(600 + EXAMPLES)
 MODES = ["map-t", "map-e"]
 #: Sets of different sizes, and room for that many flows.
 SEQUENCES = {
