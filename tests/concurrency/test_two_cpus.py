@@ -31,9 +31,9 @@ from mapxdp.datapath.maps import MapSet
 
 STRESS = Path(__file__).with_name("napt44_stress.bpf.c").read_text(encoding="utf-8")
 PROGRAMS = ("stress_own", "stress_flow", "stress_sweep", "stress_turns")
-ROUNDS = 600
+ROUNDS = 400
 RUNS = 1_500
-ROUNDS_IN_TURNS = 400
+ROUNDS_IN_TURNS = 250
 RUNS_IN_TURNS = 15_000
 
 #: Where the other CPU should come in between. Each place has to exist in its file once.

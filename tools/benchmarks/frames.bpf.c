@@ -12,7 +12,6 @@
 #include "byteorder.h"
 #include "portable.h"
 
-HELPER(__u32, kernel_cpu, BPF_FUNC_get_smp_processor_id, void);
 
 enum {
 	FRAME_LENGTH = 74,
