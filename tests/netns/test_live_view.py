@@ -23,7 +23,7 @@ import pytest
 
 from harness.router import CONFIG, Router
 from mapxdp import ce, cli, record, snapshot
-from mapxdp.datapath import bpffs
+from mapxdp.datapath import instance
 from mapxdp.errors import StateError
 from mapxdp.software import daemon
 
@@ -129,8 +129,8 @@ def test_views_follow_a_ce_that_is_brought_up_anew(cpe: Router) -> None:
         cpe.write_config()
         cpe.up()
         assert take().usable_ports == 252
-        bpffs.remove(bpffs.instance_directory(cpe.name))
-        with pytest.raises(StateError, match="nothing is pinned"):
+        instance.remove(cpe.name)
+        with pytest.raises(StateError, match="is not pinned"):
             take()
 
 
