@@ -94,7 +94,7 @@ class LoadedCe:
         clear_state(self.maps)
         self.settings = stopped_settings(self.domain, **changes)
         state.initialise(self.maps, self.settings)
-        state.write_config(self.maps, self.settings)
+        self._write_config()
         self._make_forwards()
         self._at_reset = self._counters = self._read()
 
@@ -118,8 +118,20 @@ class LoadedCe:
             assert result == self.maps.contract.number("COMMAND_DONE")
 
     def set_clock(self, tick: int) -> None:
-        """Writes no other member of the configuration: that would take longer than a packet."""
+        """Writes nothing else that has not changed: that would take longer than a packet."""
+        clock_only = self.settings is self._written
         self.settings = dataclasses.replace(self.settings, clock=_StoppedClock(tick))
+        if clock_only:
+            self._write_clock(tick)
+            self._written = self.settings
+        else:
+            self._write_config()
+
+    def _write_config(self) -> None:
+        state.write_config(self.maps, self.settings)
+        self._written = self.settings
+
+    def _write_clock(self, tick: int) -> None:
         contract = self.maps.contract
         offset = _offset(contract["config"], "tick_offset")
         buffer = bytearray(self.maps.value("config"))
