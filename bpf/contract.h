@@ -223,6 +223,7 @@ struct pool {
 	__u64 sweep_round;    /* tick << 32 | flows it has yet to look at in that tick */
 	__u64 log_budget;     /* tick << 32 | events in it */
 	__u64 refusal_budget; /* tick << 32 | ICMP errors in it */
+	__u64 released;	      /* flows and ports of their own that hosts ever lost */
 	__u64 flow_hint[FLOW_HINTS]; /* by CPU: words of flows_taken to begin the search at */
 	__u64 gate[GATES]; /* hash of (protocol, remote) << 32 | tick: no shared port is left */
 	__u64 taken[PROTOCOLS * SLOTS / WORD_BITS];

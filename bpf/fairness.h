@@ -24,6 +24,8 @@ INLINE void count_port(__be32 ipv4, __u32 index, __s64 change)
 
 	if (host)
 		add_to(count_of(host->ports, index), change);
+	if (change < 0)
+		add_to(&the_pool()->released, 1);
 }
 
 INLINE void count_flow(__be32 ipv4, __s64 change)
@@ -33,6 +35,8 @@ INLINE void count_flow(__be32 ipv4, __s64 change)
 	if (host)
 		add_to(&host->flows, change);
 	note_flow_count(change);
+	if (change < 0)
+		add_to(&the_pool()->released, 1);
 }
 
 INLINE void count_refused(__be32 ipv4)

@@ -36,7 +36,8 @@ INLINE __u32 home_of(const struct applicant *applicant)
 }
 
 /* Remotes for which no port was left in this tick: for anybody, or (with a host) because of a
- * limit of that host. What ports there are goes into the hash: the gate opens when it changes. */
+ * limit of that host. What ports there are goes into the hash, and what hosts have lost: the gate
+ * opens when it changes. */
 INLINE __u64 gate_hash(const struct applicant *applicant, __be32 host)
 {
 	struct pool *pool = the_pool();
@@ -45,7 +46,8 @@ INLINE __u64 gate_hash(const struct applicant *applicant, __be32 host)
 	__u64 ports = READ_ONCE(*count_of(pool->shared_count, index)) << 32 ^
 		      READ_ONCE(*count_of(pool->used, index));
 
-	return mixed(mixed(applicant->config->hash_key ^ who) ^ ports ^ (__u64)host << 16);
+	who = mixed(applicant->config->hash_key ^ who) + READ_ONCE(pool->released);
+	return mixed(who ^ ports ^ (__u64)host << 16);
 }
 
 INLINE __u64 gate_word(__u64 hash, __u32 now)

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from harness import packets
 from harness.ce import LoadedCes
 from harness.domains import RULES, domain
 from harness.exchange import lan_packet
 from harness.follower import Follower
-from harness.policies import policy
+from harness.policies import policy, shared
 from mapxdp.reasons import Reason
 
 PORTS = 15
@@ -33,4 +34,23 @@ def test_a_limit_of_the_host_comes_before_ports_that_are_exhausted(
     reasons = [sent("192.168.1.3", number, FULL) for number in range(PORTS + 1)]
     assert reasons == [Reason.TRANSLATED] * PORTS + [Reason.PORTS_EXHAUSTED]
     assert sent("192.168.1.2", 99, FULL) is Reason.HOST_LIMIT
+    follower.assert_that_events_agree()
+
+
+def test_a_host_that_lost_a_flow_is_below_its_limit_at_once(loaded_ces: LoadedCes) -> None:
+    """Another host takes over a closing flow: what was refused in the same tick goes through."""
+    rules = shared(host_flows_max=PORTS, early_reclaim=True)
+    follower = Follower(loaded_ces.get(domain("map-t", RULES[PORTS]), flows=64, policy=rules))
+
+    def sent(host: str, number: int, server: str, flags: int = packets.SYN) -> Reason:
+        packet = lan_packet("tcp", host, 40000 + number, server, 80, flags)
+        return follower.from_lan(packet).reason
+
+    for flags in (packets.SYN, packets.RST):
+        for number in range(PORTS):
+            assert sent("192.168.1.2", number, FULL, flags) is Reason.TRANSLATED
+    follower.advance(rules.timeouts.tcp_early_closing + 2)
+    assert sent("192.168.1.2", 99, WEB) is Reason.HOST_LIMIT
+    assert sent("192.168.1.3", 99, FULL) is Reason.TRANSLATED
+    assert sent("192.168.1.2", 99, WEB) is Reason.TRANSLATED
     follower.assert_that_events_agree()
