@@ -51,11 +51,21 @@ def run(function: Callable[[], T]) -> T:
         return result  # type: ignore[no-any-return]
 
 
+def _close_all_but(*kept: int) -> None:
+    """Above all the locks: they would outlive a parent that is killed meanwhile."""
+    first = 3
+    for fd in sorted(kept):
+        os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+
 def _answer(function: Callable[[], Any], answer: IO[bytes], captured: IO[bytes]) -> None:
     """In the child: writes the result or the error, and ends the process."""
     status = 1
     try:
         os.dup2(captured.fileno(), 2)
+        _close_all_but(answer.fileno(), captured.fileno())
         reply: tuple[Exception | None, Any]
         try:
             reply = (None, function())

@@ -337,9 +337,7 @@ def test_verifier_refuses(cpe: Router, tmp_path: Path, monkeypatch: pytest.Monke
     entry = "PROGRAM int mapt_64(struct __sk_buff *skb)\n{\n"
     assert entry in text
     reading = "\tif (*(volatile const __u8 *)(tc_data(skb) + 9000))\n\t\treturn 0;\n"
-    declarations, _, body = text.partition(entry)
-    first, _, rest = body.partition("\n\n")
-    source.write_text(f"{declarations}{entry}{first}\n\n{reading}{rest}", encoding="utf-8")
+    source.write_text(text.replace(entry, entry + reading), encoding="utf-8")
     monkeypatch.setattr(bpf_source, "bpf_directory", lambda: broken)
     before = cpe.state()
     with pytest.raises(HostError, match=r"refused BPF program mapt_64.*invalid access to packet"):

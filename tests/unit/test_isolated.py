@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 
 import pytest
 
@@ -37,3 +38,18 @@ def test_an_abort_is_an_error_and_leaves_standard_error_alone() -> None:
     assert crashed.value.diagnostics == "LLVM ERROR: unimplemented opcode"
     assert "-6" in str(crashed.value)
     assert os.fstat(sys.__stderr__.fileno() if sys.__stderr__ else 2).st_ino == before
+
+
+def test_a_lock_is_not_held_by_the_child() -> None:
+    """Else it would be, until the child has ended, after its parent was killed."""
+    with tempfile.TemporaryFile() as lock:
+        number = lock.fileno()
+
+        def is_open() -> bool:
+            try:
+                os.fstat(number)
+            except OSError:
+                return False
+            return True
+
+        assert not isolated.run(is_open)

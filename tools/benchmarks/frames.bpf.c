@@ -12,7 +12,6 @@
 #include "byteorder.h"
 #include "portable.h"
 
-
 enum {
 	FRAME_LENGTH = 74,
 	FRAME_WORDS = 9,
