@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
@@ -12,6 +13,14 @@ def bpf_directory() -> Path:
     """The directory of the C files: the same text, installed or in a checkout."""
     installed = _PACKAGE / "_bpf"
     return installed if installed.is_dir() else _PACKAGE.parent / "bpf"
+
+
+def digest() -> str:
+    """Changes with the text of any C file."""
+    found = hashlib.sha256()
+    for path in sorted(bpf_directory().rglob("*.[ch]")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def read(name: str) -> str:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """C to bytecode, with bcc: the only module that imports it.
 
-bcc compiles on the machine that runs the programs. It gets maps that already exist, as file
-descriptors, and a header shim instead of a kernel source tree, so that no kernel headers are
-needed.
+bcc compiles on the machine that runs the programs. It gets a header shim instead of a kernel
+source tree, so that no kernel headers are needed, and stand-ins for the file descriptors of
+maps: the bytecode of one text serves any maps, and is made once in a process.
 """
 
 from __future__ import annotations
 
 import os
+import struct
+import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from mapxdp import bpf_source, isolated
@@ -19,6 +22,11 @@ from mapxdp.errors import HostError
 
 _USER_SPACE_HEADERS = Path("/usr/include")
 _DIAGNOSTIC_LINES = 12
+#: Numbers that no file descriptor has.
+_STAND_IN = 0x6D780000
+_INSTRUCTION = struct.Struct("=BBhi")
+_LOAD_64 = 0x18
+_PSEUDO_MAPS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
 
 
 def compile_programs(
@@ -28,7 +36,7 @@ def compile_programs(
     l2_length: int,
     map_fds: Mapping[str, int],
 ) -> dict[str, bytes]:
-    """Compiles ``bpf/<source>``; the bytecode of each of ``programs``.
+    """Compiles ``bpf/<source>``; the bytecode of each of ``programs``, for the maps given.
 
     ``l2_length`` is the length of the link-layer header: 14, or 0 on links without one.
     HostError where bcc or the headers are missing, or the text does not compile.
@@ -48,12 +56,44 @@ def compile_text(
 
     bcc takes programs only from the text itself, not from what it includes.
     """
+    stand_ins = {name: _STAND_IN + number for number, name in enumerate(sorted(map_fds))}
     defines = {**contract.capacities, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
-    defines |= {f"FD_{name}": fd for name, fd in map_fds.items()}
+    defines |= {f"FD_{name}": number for name, number in stand_ins.items()}
     flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
     whole = text + contract.assertions()
+    bytecode = _bytecode(whole, tuple(flags), tuple(programs), bpf_source.digest())
+    fds = {number: map_fds[name] for name, number in stand_ins.items()}
+    return {name: _with_maps(code, fds) for name, code in bytecode.items()}
+
+
+def _with_maps(code: bytes, fds: Mapping[int, int]) -> bytes:
+    """The bytecode with file descriptors in place of their stand-ins (bpf(2): BPF_LD | BPF_IMM
+    | BPF_DW of BPF_PSEUDO_MAP_FD or BPF_PSEUDO_MAP_VALUE)."""
+    linked = bytearray(code)
+    for at in range(0, len(code), _INSTRUCTION.size):
+        opcode, registers, _, immediate = _INSTRUCTION.unpack_from(code, at)
+        if opcode == _LOAD_64 and _source(registers) in _PSEUDO_MAPS:
+            struct.pack_into("=i", linked, at + 4, fds[immediate])
+    return bytes(linked)
+
+
+def _source(registers: int) -> int:
+    """The source register: a bit field, whose place follows the byte order."""
+    return registers >> 4 if sys.byteorder == "little" else registers & 0xF
+
+
+def forget() -> None:
+    """Compiles anew what comes next."""
+    _bytecode.cache_clear()
+
+
+@lru_cache(maxsize=32)
+def _bytecode(
+    text: str, flags: tuple[str, ...], programs: tuple[str, ...], _digest: str
+) -> dict[str, bytes]:
+    """Compiles, in a child process; HostError with the compiler's words."""
     try:
-        return isolated.run(lambda: _compile(whole, flags, list(programs)))
+        return isolated.run(lambda: _compile(text, list(flags), list(programs)))
     except isolated.Raised as raised:
         if isinstance(raised.error, ImportError):
             raise _bcc_is_missing(raised.error) from raised

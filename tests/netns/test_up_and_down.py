@@ -14,7 +14,7 @@ import pytest
 
 from harness.router import CONFIG, GATEWAY, Router
 from mapxdp import bpf_source, ce, cli, health, netns, record
-from mapxdp.datapath import bpffs, libbpf
+from mapxdp.datapath import bpffs, compiler, libbpf
 from mapxdp.datapath.instance import Instance
 from mapxdp.errors import HostError, InvalidValue, MapxdpError, StateError
 from mapxdp.links import Hook, Link, LinkError, Links, open_links
@@ -322,6 +322,7 @@ def test_kernel_too_old(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bcc_missing(cpe: Router, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bcc", None)
+    compiler.forget()
     before = cpe.state()
     with pytest.raises(HostError, match="apt install python3-bpfcc"):
         cpe.up()
