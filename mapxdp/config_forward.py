@@ -59,7 +59,7 @@ def _forward(field: str, *, protocol: _Forwardable, port: object, to: object) ->
             f'it is a port of the set, or "{_ANY}"',
             f'write port = 4928, or "{_ANY}" for a free one',
         )
-    host, host_port = _endpoint(f"{field}.to", to)
+    host, host_port = endpoint(f"{field}.to", to)
     return Forward(
         protocol=Protocol[protocol.name],
         port=port if isinstance(port, int) else None,
@@ -68,7 +68,7 @@ def _forward(field: str, *, protocol: _Forwardable, port: object, to: object) ->
     )
 
 
-def _endpoint(field: str, text: object) -> tuple[IPv4Address, int]:
+def endpoint(field: str, text: object) -> tuple[IPv4Address, int]:
     """A unicast IPv4 address and a port other than 0."""
     match = _ENDPOINT.fullmatch(text) if isinstance(text, str) else None
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from mapxdp import record
+from mapxdp import config_forward, record
 from mapxdp.config import Napt44Mode
 from mapxdp.datapath import control
 from mapxdp.datapath.control import Control, Result
@@ -39,15 +39,7 @@ class Place:
 
 def endpoint(text: str) -> tuple[IPv4Address, int]:
     """``192.168.1.10:443``; InvalidValue for anything else."""
-    address, colon, port = text.rpartition(":")
-    try:
-        if not colon or not port.isascii() or not port.isdigit():
-            raise ValueError(text)
-        return IPv4Address(address), _require_port(int(port))
-    except ValueError as error:
-        raise InvalidValue(
-            "to", text, "it is the address and port of a LAN host", "write 192.168.1.10:443"
-        ) from error
+    return config_forward.endpoint("to", text)
 
 
 def _require_port(port: int) -> int:
@@ -89,6 +81,8 @@ def is_configured(now: Snapshot, mapping: Mapping) -> bool:
 def add(now: Snapshot, wanted: Forward) -> Forward:
     """Adds a forward and remembers it; with its port, where any would do."""
     _require_napt44(now)
+    anywhere = replace(wanted, port=None)  # the port is looked at below
+    config_forward.require_possible("forward", anywhere, now.config.domain, frozenset())
     own = _endpoint_is_free(now, wanted)
     places = list(_places(now, wanted))
     with control.opened(now.record.name, now.config.domain) as running:

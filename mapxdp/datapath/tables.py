@@ -211,9 +211,8 @@ def initial_pool(contract: Contract, settings: DatapathSettings) -> bytes:
 
 def reserved_slot(contract: Contract) -> bytes:
     """A slot that is nobody's and never will be."""
-    state_shift = 48
     layout = contract["mapping"]
-    owner = contract.number("SLOT_RESERVED") << state_shift
+    owner = contract.number("SLOT_RESERVED") << contract.number("OWNER_STATE_SHIFT")
     return layout.pack(**_zeros(layout) | {"owner": owner})
 
 

@@ -164,11 +164,6 @@ class Domain:
         return range(1 if self.assignment is Assignment.SHARED else WELL_KNOWN_PORTS)
 
     @cached_property
-    def usable_ports(self) -> int:
-        """How many ports of the set NAPT44 can hand out, for each protocol."""
-        return len(self.port_set) - sum(port in self.port_set for port in self.reserved_ports)
-
-    @cached_property
     def map_address(self) -> IPv6Address:
         """The CE's MAP IPv6 address (lw4o6: the tunnel address of RFC 7596 section 5.1)."""
         return map_address(

@@ -274,3 +274,10 @@ def test_hostile_ports_on_the_command_line(
     running()
     assert cli.main(["forward", "del", "tcp", "--", port]) == 2
     assert "it is no port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["192.0.2.18", "224.0.0.1", "127.0.0.1"])
+def test_no_host_of_the_lan(host: str) -> None:
+    """As in a configuration: neither the CE's own address nor one that no host has."""
+    with pytest.raises(InvalidValue):
+        forwards.add(running(), replace(ANY, host=forwards.endpoint(f"{host}:443")[0]))
