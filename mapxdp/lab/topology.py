@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ def _build_wan(lab: Lab) -> None:
     _in(lab, "br", f"-6 route add {first} dev ce0")
     _in(lab, "br", f"-6 route add {END_USER_PREFIX} via {_CE_LINK_LOCAL} dev ce0")
     _in(lab, "br", f"tuntap add {BR_TUN} mode tun")
-    _in(lab, "br", f"link set {BR_TUN} up")
+    # The BR is a Python process: let packets wait for it when the machine is busy.
+    _in(lab, "br", f"link set {BR_TUN} txqueuelen 10000 up")
     _in(lab, "br", f"-6 route add {DMR} dev {BR_TUN}")
     _in(lab, "br", f"route add {RULE.ipv4} dev {BR_TUN} mtu {lab.domain.ipv4_mtu(WAN_MTU)}")
 
@@ -214,6 +216,12 @@ def run(command: list[str]) -> str:
             "see 'ip netns' and 'dmesg | tail': what is in the way?",
         )
     return done.stdout
+
+
+def dropped_before_the_br(lab: Lab) -> int:
+    """Packets that the kernel threw away because the BR's process did not read them in time."""
+    found = run(["ip", "-n", lab.netns("br"), "-j", "-s", "link", "show", BR_TUN])
+    return int(json.loads(found)[0]["stats64"]["tx"]["dropped"])
 
 
 def set_offloads(lab: Lab, node: str, interface: str, on: bool) -> None:
