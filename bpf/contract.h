@@ -76,6 +76,8 @@ enum filtering {
 	FILTERING_APDF, /* addresses and ports it has sent to */
 };
 
+enum traffic_class { TRAFFIC_CLASS_COPY = 256 };
+
 enum log_level { LOG_OFF, LOG_MAPPINGS, LOG_DESTINATIONS };
 
 /* Whether closing mappings must make room. */
@@ -101,6 +103,13 @@ enum program_index {
 	PROGRAM_SWEEP,
 	PROGRAM_HAIRPIN,
 	PROGRAM_REFUSE,
+	PROGRAM_ENTRY_64,
+	PROGRAM_REFUSE_64,
+	PROGRAM_ERROR,	  /* ICMP errors from the LAN */
+	PROGRAM_ERROR_64, /* ICMP and ICMPv6 errors from the WAN */
+	PROGRAM_FRAGMENT, /* fragments from the LAN, and what has to be cut */
+	PROGRAM_FRAGMENT_64,
+	PROGRAM_EXTENSION_64, /* packets with IPv6 extension headers */
 	PROGRAMS,
 };
 
@@ -123,9 +132,15 @@ struct config {
 	__u32 port_count;   /* ports in the set */
 	__u32 usable_ports; /* without reserved ones */
 	__u32 ipv4_mtu;
-	__u32 mss;	   /* largest MSS let through; 0 leaves it alone */
-	__u32 tick_shift;  /* jiffies >> this = ticks of one second or a little more */
-	__u32 tick_offset; /* added to the tick: lets a test move the clock */
+	__u32 ipv6_mtu;	       /* of the WAN */
+	__u32 lowest_ipv6_mtu; /* IPv4 without DF is cut to what fits this (RFC 7915 section 4.1) */
+	__u32 mss;	       /* largest MSS let through; 0 leaves it alone */
+	__u32 traffic_class;   /* the one every packet gets; TRAFFIC_CLASS_COPY: its own */
+	__u32 compute_udp_checksum; /* of UDP from the LAN without one; 0: such packets are dropped */
+	__be32 icmp_error_source;   /* of errors from routers that have no IPv4 address */
+	__u32 fragment_inner;	    /* MAP-E: cut the IPv4 packet, not the IPv6 one */
+	__u32 tick_shift;	    /* jiffies >> this = ticks of one second or a little more */
+	__u32 tick_offset;	    /* added to the tick: lets a test move the clock */
 	__u32 on_link_count;
 	__u32 virtual_base; /* NAPT44_NETFILTER: the port that stands for the first of the set */
 	struct ipv4_prefix on_link[ON_LINK_MAX];

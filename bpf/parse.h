@@ -41,9 +41,9 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 INLINE enum reason refuse_ipv4(const struct ipv4_header *header)
 {
 	if (header->version_and_length != IPV4_NO_OPTIONS)
-		return REASON_IPV4_OPTIONS;
+		return REASON_SOURCE_ROUTE;
 	if (header->fragment & net16(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
-		return REASON_FRAGMENT;
+		return REASON_FRAGMENT_INVALID;
 	return REASON_TRANSLATED;
 }
 
@@ -78,7 +78,7 @@ INLINE _Bool is_extension_header(__u8 next_header)
 INLINE enum reason refuse_extension(__u8 next_header)
 {
 	if (next_header == EXTENSION_FRAGMENT)
-		return REASON_FRAGMENT;
+		return REASON_FRAGMENT_INVALID;
 	if (is_extension_header(next_header))
 		return REASON_EXTENSION_HEADER;
 	return REASON_TRANSLATED;
@@ -128,7 +128,7 @@ INLINE enum reason parse_echo(const void *data, const void *end, __u32 offset, _
 	if ((const void *)(icmp + 1) > end)
 		return REASON_MALFORMED_TRANSPORT;
 	if (icmp->type != request && icmp->type != reply)
-		return REASON_ICMP_NOT_ECHO;
+		return REASON_ICMP_NOT_CARRIED;
 	transport->index = INDEX_ICMP;
 	transport->source_port = host16(icmp->identifier);
 	transport->destination_port = transport->source_port;

@@ -22,16 +22,16 @@
 	X(PASS, DESTINATION_ON_LINK, "destination is on the WAN link (a modem's page)") \
 	X(PASS, IPV6_HEADER_CUT, "IPv6 header is cut short") \
 	X(PASS, NOT_MAP_ADDRESS, "not to this CE's MAP address") \
-	X(PASS, SOURCE_OUTSIDE_DOMAIN, "to the MAP address, but not from the DMR") \
+	X(PASS, SOURCE_OUTSIDE_DOMAIN, "to the MAP address, but neither from the DMR nor from an FMR") \
 	X(PASS, NOT_ENCAPSULATED, "to the MAP address, but not IPv4 in IPv6") \
 	X(DROP, MALFORMED_IPV4, "IPv4 header is broken") \
 	X(DROP, MALFORMED_IPV6, "IPv6 payload length is wrong") \
 	X(DROP, MALFORMED_TRANSPORT, "TCP, UDP or ICMP header is broken") \
-	X(DROP, IPV4_OPTIONS, "IPv4 options are not handled") \
-	X(DROP, EXTENSION_HEADER, "IPv6 extension headers are not handled") \
-	X(DROP, FRAGMENT, "fragments are not handled") \
-	X(DROP, PROTOCOL_WITHOUT_PORTS, "only TCP, UDP and ICMP can share an address") \
-	X(DROP, ICMP_NOT_ECHO, "ICMP other than echo is not handled") \
+	X(DROP, SOURCE_ROUTE, "IPv4 source route") \
+	X(DROP, EXTENSION_HEADER, "IPv6 extension headers that cannot be skipped") \
+	X(DROP, FRAGMENT_INVALID, "fragment that cannot be part of a datagram") \
+	X(DROP, PROTOCOL_WITHOUT_PORTS, "a protocol without ports cannot share an address") \
+	X(DROP, ICMP_NOT_CARRIED, "ICMP of a kind that has no counterpart") \
 	X(DROP, UDP_CHECKSUM_ZERO, "UDP without a checksum cannot be translated") \
 	X(DROP, TOO_BIG, "larger than the IPv4 MTU of the WAN") \
 	X(DROP, SOURCE_NOT_OURS, "NAPT44 is off and the source is not this CE's") \
@@ -41,7 +41,7 @@
 	X(DROP, ALLOCATION_CONTENDED, "too many CPUs wanted a port at once") \
 	X(DROP, NO_MAPPING, "no mapping: nothing on the LAN uses this port") \
 	X(DROP, MAPPING_EXPIRED, "the mapping of this port has expired") \
-	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6, but not from the BR") \
+	X(DROP, TUNNEL_SOURCE, "IPv4 in IPv6, but neither from the BR nor from an FMR") \
 	X(DROP, INNER_DESTINATION, "inner IPv4 destination is not this CE's") \
 	X(DROP, CONGESTION_MARK_LOST, "congestion mark on a flow without ECN") \
 	X(DROP, KERNEL_REFUSED, "the kernel refused to change the packet") \
@@ -66,7 +66,21 @@
 	X(EVENT, LOG_LOST, "log events left out: too many, or nobody reads them") \
 	X(PASS, VLAN_TAGGED, "of a VLAN on top of the WAN interface") \
 	X(DROP, DESTINATION_MARTIAN, "destination is no address on the Internet") \
-	X(DROP, SOURCE_MARTIAN, "source is an address that no such packet can have")
+	X(DROP, SOURCE_MARTIAN, "source is an address that no such packet can have") \
+	X(TRANSLATED, FRAGMENT_KEPT, "fragments kept until the datagram is complete") \
+	X(DROP, FRAGMENTS_FULL, "no room to keep another fragmented datagram") \
+	X(DROP, QUOTE_INVALID, "ICMP error about a packet that this CE cannot have sent or got") \
+	X(DROP, ICMP_CHECKSUM, "ICMP error with a wrong checksum") \
+	X(DROP, BR_REFUSED, "the BR or a peer CE says that it has no binding for our packets") \
+	X(DROP, ROUTING_HEADER, "IPv6 routing header that has not come to its end") \
+	X(DROP, SOURCE_INCONSISTENT, "IPv6 source, IPv4 source and port do not belong together") \
+	X(DROP, NOT_GLOBAL, "64:ff9b::/96 cannot stand for a private address") \
+	X(EVENT, ICMP_ERROR_CARRIED, "ICMP errors carried across") \
+	X(EVENT, DATAGRAM_FRAGMENTED, "packets cut into fragments") \
+	X(EVENT, DATAGRAM_REASSEMBLED, "datagrams put together from their fragments") \
+	X(EVENT, FRAGMENTS_EXPIRED, "fragmented datagrams of which something never came") \
+	X(EVENT, UDP_CHECKSUM_COMPUTED, "UDP packets given the checksum they lacked") \
+	X(EVENT, UDP_CHECKSUM_ABSENT, "UDP packets from the WAN that lacked a checksum")
 /* clang-format on */
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,

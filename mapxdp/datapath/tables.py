@@ -30,6 +30,7 @@ from mapxdp.model.timeouts import (
     timeout_of,
     under_pressure,
 )
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.model.virtual_range import virtual_base
 
 _INDEX_HEADROOM = 1024
@@ -63,7 +64,10 @@ _LOG = {level: f"LOG_{level.name}" for level in LogLevel}
 
 @dataclass(frozen=True, slots=True)
 class DatapathSettings:
-    """What the BPF programs are configured with. ``mss`` None leaves the MSS alone."""
+    """What the BPF programs are configured with. ``mss`` None leaves the MSS alone.
+
+    ``lowest_ipv6_mtu`` None is the MTU of the WAN.
+    """
 
     domain: Domain
     napt44: Napt44Kind
@@ -72,7 +76,14 @@ class DatapathSettings:
     clock: TickClock
     on_link: tuple[IPv4Network, ...] = ()
     policy: Napt44Policy = field(default_factory=Napt44Policy)
+    translation: TranslationPolicy = field(default_factory=TranslationPolicy)
+    lowest_ipv6_mtu: int | None = None
     hash_key: int = 0
+
+    @property
+    def ipv6_mtu(self) -> int:
+        """The MTU of the WAN."""
+        return self.ipv4_mtu + self.domain.mode.overhead
 
 
 def contract_for(port_set: PortSet) -> Contract:
@@ -117,6 +128,21 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "virtual_base": virtual_base(domain.port_set),
         "hash_key": settings.hash_key,
         **_policy_values(contract, settings),
+        **_translation_values(contract, settings),
+    }
+
+
+def _translation_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
+    translation = settings.translation
+    copied = contract.number("TRAFFIC_CLASS_COPY")
+    fixed = translation.traffic_class
+    return {
+        "ipv6_mtu": settings.ipv6_mtu,
+        "lowest_ipv6_mtu": settings.lowest_ipv6_mtu or settings.ipv6_mtu,
+        "traffic_class": copied if fixed is None else fixed,
+        "compute_udp_checksum": int(translation.compute_udp_checksum),
+        "icmp_error_source": translation.icmp_error_source.packed,
+        "fragment_inner": int(translation.fragment_inner),
     }
 
 

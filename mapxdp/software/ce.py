@@ -16,6 +16,7 @@ from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.model.timeouts import Protocol
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
 from mapxdp.software.lifecycle import Endpoint
@@ -55,6 +56,8 @@ class CeSettings:
     translates_ports: bool = True
     on_link: tuple[IPv4Network, ...] = ()
     policy: Napt44Policy = field(default_factory=Napt44Policy)
+    translation: TranslationPolicy = field(default_factory=TranslationPolicy)
+    lowest_ipv6_mtu: int | None = None
 
 
 class CustomerEdge:

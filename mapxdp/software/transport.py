@@ -192,5 +192,5 @@ def _read_echo(data: bytes, icmp: int) -> Transport:
     if len(data) < 8:
         raise Refused(Reason.MALFORMED_TRANSPORT)
     if data[0] not in _ECHO_TYPES[icmp]:
-        raise Refused(Reason.ICMP_NOT_ECHO)
+        raise Refused(Reason.ICMP_NOT_CARRIED)
     return Transport(Protocol.ICMP, data, 2, 4, 4)

@@ -122,9 +122,9 @@ def read_ipv4(packet: bytes) -> Ipv4:
         _IPV4.unpack_from(packet)
     )
     if first != 0x45:
-        raise Refused(Reason.IPV4_OPTIONS)
+        raise Refused(Reason.SOURCE_ROUTE)
     if fragment & _FRAGMENT_BITS:
-        raise Refused(Reason.FRAGMENT)
+        raise Refused(Reason.FRAGMENT_INVALID)
     return Ipv4(
         tos=tos,
         identification=identification,
@@ -169,6 +169,6 @@ def read_ipv6(packet: bytes) -> Ipv6:
 def refuse_extension_headers(next_header: int) -> None:
     """Raises Refused for a header that stands between IPv6 and its payload."""
     if next_header == PROTO_FRAGMENT:
-        raise Refused(Reason.FRAGMENT)
+        raise Refused(Reason.FRAGMENT_INVALID)
     if next_header in EXTENSION_HEADERS:
         raise Refused(Reason.EXTENSION_HEADER)

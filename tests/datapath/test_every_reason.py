@@ -76,10 +76,10 @@ UPSTREAM: dict[str, tuple[Reason, bytes]] = {
     "ihl 4": (Reason.MALFORMED_IPV4, b"\x44" + upstream()[1:]),
     "total length below header": (Reason.MALFORMED_IPV4, upstream(total_length=19)),
     "total length beyond packet": (Reason.MALFORMED_IPV4, upstream(total_length=2000)),
-    "options": (Reason.IPV4_OPTIONS, upstream(options=b"\x01\x01\x01\x00")),
-    "source route": (Reason.IPV4_OPTIONS, upstream(options=b"\x83\x07\x04\x0a\x00\x00\x01\x00")),
-    "first fragment": (Reason.FRAGMENT, upstream(fragment=0x2000)),
-    "later fragment": (Reason.FRAGMENT, upstream(fragment=0x0010)),
+    "options": (Reason.SOURCE_ROUTE, upstream(options=b"\x01\x01\x01\x00")),
+    "source route": (Reason.SOURCE_ROUTE, upstream(options=b"\x83\x07\x04\x0a\x00\x00\x01\x00")),
+    "first fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x2000)),
+    "later fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x0010)),
     "gre": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 47)),
     "esp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 50)),
     "sctp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 132)),
@@ -110,10 +110,10 @@ UPSTREAM: dict[str, tuple[Reason, bytes]] = {
     ),
     "icmp cut": (Reason.MALFORMED_TRANSPORT, packets.ipv4(packets.echo(7)[:7], packets.ICMP)),
     "icmp unreachable": (
-        Reason.ICMP_NOT_ECHO,
+        Reason.ICMP_NOT_CARRIED,
         packets.ipv4(b"\x03\x03" + bytes(6) + upstream()[:28], packets.ICMP),
     ),
-    "icmp timestamp": (Reason.ICMP_NOT_ECHO, packets.ipv4(b"\x0d" + bytes(19), packets.ICMP)),
+    "icmp timestamp": (Reason.ICMP_NOT_CARRIED, packets.ipv4(b"\x0d" + bytes(19), packets.ICMP)),
     "larger than the mtu": (
         Reason.TOO_BIG,
         packets.ipv4(packets.udp(HOST, SERVER, 1, 2, bytes(1453)), packets.UDP),
@@ -230,7 +230,7 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, OTHER6, MAP_ADDRESS),
     ),
     "icmpv6 error from the dmr": (
-        Reason.ICMP_NOT_ECHO,
+        Reason.ICMP_NOT_CARRIED,
         packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, SERVER6, MAP_ADDRESS),
     ),
     "udp without checksum": (
@@ -251,7 +251,7 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(upstream(), packets.IPV4, SERVER6, MAP_ADDRESS),
     ),
     "fragment": (
-        Reason.FRAGMENT,
+        Reason.FRAGMENT_INVALID,
         packets.ipv6(b"\x11" + bytes(39), 44, SERVER6, MAP_ADDRESS),
     ),
     "hop-by-hop": (
@@ -306,7 +306,10 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         Reason.NOT_ENCAPSULATED,
         packets.ipv6(b"\x04" + bytes(39), 44, OTHER6, MAP_ADDRESS),
     ),
-    "outer fragment": (Reason.FRAGMENT, packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS)),
+    "outer fragment": (
+        Reason.FRAGMENT_INVALID,
+        packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS),
+    ),
     "encapsulation limit": (
         Reason.EXTENSION_HEADER,
         packets.ipv6(bytes.fromhex("0400040104010100") + inner(), 60, BR, MAP_ADDRESS),
@@ -318,10 +321,10 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
     "inner header cut": (Reason.MALFORMED_IPV4, tunnelled(inner()[:19])),
     "inner version 6": (Reason.MALFORMED_IPV4, tunnelled(b"\x65" + inner()[1:])),
     "inner length beyond the outer": (Reason.MALFORMED_IPV4, tunnelled(inner(total_length=200))),
-    "inner options": (Reason.IPV4_OPTIONS, tunnelled(inner(options=b"\x01\x01\x01\x00"))),
-    "inner fragment": (Reason.FRAGMENT, tunnelled(inner(fragment=0x2000))),
+    "inner options": (Reason.SOURCE_ROUTE, tunnelled(inner(options=b"\x01\x01\x01\x00"))),
+    "inner fragment": (Reason.FRAGMENT_INVALID, tunnelled(inner(fragment=0x2000))),
     "inner icmp error": (
-        Reason.ICMP_NOT_ECHO,
+        Reason.ICMP_NOT_CARRIED,
         tunnelled(packets.ipv4(b"\x0b" + bytes(35), packets.ICMP, SERVER, PUBLIC)),
     ),
     "congestion mark on not-ect": (

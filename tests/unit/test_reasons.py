@@ -58,7 +58,7 @@ def test_classes_are_known_and_used() -> None:
     """They need not be grouped: reasons to come are appended, whatever their class."""
     assert {reason.reason_class for reason in REASONS} == set(ReasonClass)
     crossing = [r.name for r in REASONS if r.reason_class is ReasonClass.TRANSLATED]
-    assert crossing == ["TRANSLATED", "HAIRPINNED"]
+    assert crossing == ["TRANSLATED", "HAIRPINNED", "FRAGMENT_KEPT"]
 
 
 def test_all_fit_into_the_counters() -> None:

@@ -127,7 +127,7 @@ TRANSPORT: Transports = {
 }
 ICMPV4: Transports = {
     Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMP(chksum=1))[:7], 1)},
-    Reason.ICMP_NOT_ECHO: {
+    Reason.ICMP_NOT_CARRIED: {
         "unreachable": (bytes(ICMP(type=3, code=4)), 1),
         "time exceeded": (bytes(ICMP(type=11)), 1),
         "timestamp": (bytes(ICMP(type=13)), 1),
@@ -137,7 +137,7 @@ ICMPV4: Transports = {
 }
 ICMPV6: Transports = {
     Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMPv6EchoRequest(cksum=1))[:7], 58)},
-    Reason.ICMP_NOT_ECHO: {
+    Reason.ICMP_NOT_CARRIED: {
         "neighbour solicitation": (bytes(ICMPv6ND_NS(cksum=1)), 58),
         "packet too big": (b"\x02" + bytes(20), 58),
         "type of an ICMPv4 echo": (b"\x08" + bytes(20), 58),
@@ -178,11 +178,11 @@ FROM_LAN: Cases = {
         "the modem's page": to("192.168.100.1"),
         "the modem's ICMP": IP(src=HOST, dst="192.168.100.1") / ICMP(type=13),
     },
-    Reason.IPV4_OPTIONS: {
+    Reason.SOURCE_ROUTE: {
         "options": from_host(SYN, options=[b"\x94\x04\x00\x00"]),
         "options of a fragment": from_host(SYN, options=b"\1" * 4, flags="MF"),
     },
-    Reason.FRAGMENT: {
+    Reason.FRAGMENT_INVALID: {
         "first fragment": from_host(SYN, flags="MF"),
         "later fragment": from_host(SYN, frag=1),
         "last offset": from_host(SYN, frag=0x1FFF),
@@ -232,7 +232,7 @@ FROM_WAN_MAP_T: Cases = {
         "destination options": from_server(Mode.MAP_T, IPv6ExtHdrDestOpt() / REPLY),
         "authentication": in_ipv6(bytes(24), 51),
     },
-    Reason.FRAGMENT: {
+    Reason.FRAGMENT_INVALID: {
         "fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1) / REPLY),
         "atomic fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment() / REPLY),
     },
@@ -283,7 +283,7 @@ FROM_WAN_MAP_E: Cases = {
         "options of a stranger": in_tunnel(bytes(20), 60, STRANGER),
         "fragment of a stranger": in_tunnel(bytes(20), 44, STRANGER),
     },
-    Reason.FRAGMENT: {
+    Reason.FRAGMENT_INVALID: {
         "fragment": in_tunnel(bytes(20), 44),
         "fragment inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / REPLY),
     },
@@ -311,7 +311,7 @@ FROM_WAN_MAP_E: Cases = {
         "another address": in_tunnel(IP(src=SERVER, dst="192.0.2.19") / REPLY),
         "another's fragment": in_tunnel(IP(src=SERVER, dst="192.0.2.19", frag=1) / REPLY),
     },
-    Reason.IPV4_OPTIONS: {
+    Reason.SOURCE_ROUTE: {
         "options inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, options=b"\1" * 4) / REPLY),
     },
     Reason.CONGESTION_MARK_LOST: {

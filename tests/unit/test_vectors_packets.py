@@ -37,10 +37,10 @@ SERVER_IPV6 = "2001:db8:ffff:0:a:203:400:0"
 #: Vectors of packets that are not handled yet, and the reason that says so.
 NOT_HANDLED = {
     "pkt-mapt-udp-zero": Reason.UDP_CHECKSUM_ZERO,
-    "pkt-mapt-frag-first": Reason.FRAGMENT,
-    "pkt-mapt-frag-last": Reason.FRAGMENT,
-    "pkt-mapt-frag-udp0": Reason.FRAGMENT,
-    "pkt-mapt-frag-down": Reason.FRAGMENT,
+    "pkt-mapt-frag-first": Reason.FRAGMENT_INVALID,
+    "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
+    "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,
+    "pkt-mapt-frag-down": Reason.FRAGMENT_INVALID,
     "pkt-mape-tel-down": Reason.EXTENSION_HEADER,
     # An ICMPv6 error comes from any router: not from the DMR, hence not recognised as ours.
     "pkt-mapt-ptb-down": Reason.SOURCE_OUTSIDE_DOMAIN,
@@ -165,7 +165,7 @@ def test_a_br_makes_what_the_ce_undoes(vector_id: str) -> None:
 def test_an_icmp_error_towards_a_ce_is_not_relayed(vector: Vector) -> None:
     relay = BorderRelay(MAP_T_RELAY)
     assert relay.to_domain(bytes.fromhex(vector["in"]["packet"])) is None
-    assert dict(relay.counts) == {"ICMP_NOT_ECHO": 1}
+    assert dict(relay.counts) == {"ICMP_NOT_CARRIED": 1}
 
 
 CODE_POINTS = {"Not-ECT": Ecn.NOT_ECT, "ECT(0)": Ecn.ECT0, "ECT(1)": Ecn.ECT1, "CE": Ecn.CE}
@@ -206,7 +206,7 @@ def test_when_dont_fragment_is_set(vector: Vector) -> None:
     to_us = IPv6(src=SERVER_IPV6, dst=OWN_IPV6)
     if vector["in"]["ipv6_frag_header"]:
         fragment = bytes(to_us / IPv6ExtHdrFragment(m=1) / datagram)
-        assert example(Mode.MAP_T).from_wan(fragment) == Outcome(Reason.FRAGMENT)
+        assert example(Mode.MAP_T).from_wan(fragment) == Outcome(Reason.FRAGMENT_INVALID)
         return
     ipv6 = read_ipv6(bytes(to_us / datagram))
     transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
@@ -267,7 +267,7 @@ def test_icmpv4_other_than_echo_is_refused(vector: Vector) -> None:
                 vector["out"]["code"],
             )
         else:
-            assert outcome == Outcome(Reason.ICMP_NOT_ECHO)
+            assert outcome == Outcome(Reason.ICMP_NOT_CARRIED)
 
 
 @VECTORS.each("icmp64", "icmp64_ptr", "ptb64")
@@ -280,7 +280,7 @@ def test_icmpv6_other_than_echo_is_refused(vector: Vector) -> None:
                 vector["out"]["code"],
             )
         else:
-            assert outcome == Outcome(Reason.ICMP_NOT_ECHO)
+            assert outcome == Outcome(Reason.ICMP_NOT_CARRIED)
 
 
 @VECTORS.each("tunnel_icmp")
