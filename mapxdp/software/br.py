@@ -24,11 +24,22 @@ from mapxdp.model.map_address import (
     forwarding_destination,
     source_is_map_address,
 )
+from mapxdp.model.mtu import MAXIMUM_MTU
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
-from mapxdp.software import encapsulation, rfc7915
-from mapxdp.software.transport import Transport, read_transport
+from mapxdp.software import encapsulation, icmp_errors, rfc7915
+from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, read_icmpv6
+from mapxdp.software.quote import read_quote4, read_quote6
+from mapxdp.software.transport import is_icmp_error, read_transport
 from mapxdp.software.verdict import Refused
-from mapxdp.software.wire import PROTO_ICMP, PROTO_ICMPV6, PROTO_IPV4, read_ipv4, read_ipv6
+from mapxdp.software.wire import (
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_IPV4,
+    Ipv4,
+    Ipv6,
+    read_ipv4,
+    read_ipv6,
+)
 
 
 class BrReason(StrEnum):
@@ -92,19 +103,34 @@ class BorderRelay:
         assert dmr is not None
         if IPv6Address(ipv6.destination) not in dmr:
             raise _BrRefused(BrReason.NOT_FOR_BR)
+        if is_icmp_error(ipv6.next_header, ipv6.payload, PROTO_ICMPV6):
+            return self._error_from_ce(ipv6, dmr)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
-        source = self._ipv4_source(ipv6.source, transport)
+        source = self._ipv4_source(ipv6.source, transport.source_port)
         destination = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
         identification = random.getrandbits(16)
         return rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination, identification)
 
-    def _ipv4_source(self, ipv6: bytes, transport: Transport) -> bytes:
+    def _error_from_ce(self, ipv6: Ipv6, dmr: IPv6Network) -> bytes:
+        """An ICMPv6 error of a CE about a packet to it."""
+        message = read_icmpv6(ipv6)
+        quote = read_quote6(message.parts(ICMPV6_LENGTH)[0])
+        host = self._ipv4_source(quote.ipv6.destination, quote.transport.header.destination_port)
+        remote = rfc6052.extract(dmr.prefixlen, IPv6Address(quote.ipv6.source)).packed
+        to = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
+        identification = random.getrandbits(16)
+        header = Ipv4(
+            ipv6.traffic_class, identification, 0, ipv6.hop_limit, PROTO_ICMP, 0, host, to, b""
+        )
+        return icmp_errors.to_icmp(message, quote, (remote, host), header, MAXIMUM_MTU)
+
+    def _ipv4_source(self, ipv6: bytes, port: int) -> bytes:
         """The CE's address: its MAP address holds it, and has to agree with the port."""
         address = IPv6Address(ipv6)
         for rule in self._settings.rules:
             if address in rule.ipv6:
                 host = rule.ipv4_of(ea_bits_of(rule, address)).network_address
-                if self._is_consistent(rule, address, host, transport.source_port):
+                if self._is_consistent(rule, address, host, port):
                     return host.packed
         raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
 
@@ -115,18 +141,26 @@ class BorderRelay:
         if outer.destination != address.packed or outer.next_header != PROTO_IPV4:
             raise _BrRefused(BrReason.NOT_FOR_BR)
         inner = read_ipv4(outer.payload)
-        transport = read_transport(inner.protocol, inner.payload, PROTO_ICMP)
-        source = IPv6Address(outer.source)
-        host = IPv4Address(inner.source)
-        if not any(
-            self._is_consistent(rule, source, host, transport.source_port)
-            for rule in self._settings.rules
-        ):
-            raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
         tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
+        if is_icmp_error(inner.protocol, inner.payload, PROTO_ICMP):
+            quote = read_quote4(read_icmp(inner).parts(ICMP_LENGTH)[0])
+            port = quote.transport.header.destination_port
+            self._require_consistent(outer.source, quote.ipv4.destination, port)
+            return icmp_errors.renumbered(
+                inner, quote, inner.source, inner.destination, tos
+            ).as_it_is()
+        transport = read_transport(inner.protocol, inner.payload, PROTO_ICMP)
+        self._require_consistent(outer.source, inner.source, transport.source_port)
         return encapsulation.renumbered(
             inner, transport, inner.source, inner.destination, tos
         ).as_it_is()
+
+    def _require_consistent(self, source: bytes, host: bytes, port: int) -> None:
+        if not any(
+            self._is_consistent(rule, IPv6Address(source), IPv4Address(host), port)
+            for rule in self._settings.rules
+        ):
+            raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
 
     def _check_source(
         self, rule: MappingRule, ipv6: IPv6Address, ipv4: IPv4Address, port: int
@@ -135,16 +169,36 @@ class BorderRelay:
 
     def _towards_ce(self, packet: bytes) -> bytes:
         ipv4 = read_ipv4(packet)
+        if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
+            return self._error_towards_ce(ipv4)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
-        destination = self._ce_address(ipv4.destination, transport.destination_port)
-        if destination is None:
-            raise _BrRefused(BrReason.NO_RULE)
+        destination = self._require_ce(ipv4.destination, transport.destination_port)
         if self._settings.dmr is not None:
             rfc7915.refuse_udp_without_checksum(transport)
             source = rfc6052.embed(self._settings.dmr, IPv4Address(ipv4.source)).packed
             return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed)
         assert self._settings.address is not None
         return encapsulation.encapsulate(ipv4, self._settings.address.packed, destination.packed)
+
+    def _error_towards_ce(self, ipv4: Ipv4) -> bytes:
+        """RFC 7596 section 8.1: the port of the packet in error leads to the CE."""
+        message = read_icmp(ipv4)
+        quote = read_quote4(message.parts(ICMP_LENGTH)[0])
+        ce = self._require_ce(ipv4.destination, quote.transport.header.source_port).packed
+        dmr = self._settings.dmr
+        if dmr is None:
+            assert self._settings.address is not None
+            return encapsulation.encapsulate(ipv4, self._settings.address.packed, ce)
+        source = rfc6052.embed(dmr, IPv4Address(ipv4.source)).packed
+        remote = rfc6052.embed(dmr, IPv4Address(quote.ipv4.destination)).packed
+        header = Ipv6(ipv4.tos, ipv4.ttl, PROTO_ICMPV6, source, ce, b"")
+        return icmp_errors.to_icmpv6(message, quote, (ce, remote), header, MAXIMUM_MTU)
+
+    def _require_ce(self, ipv4: bytes, port: int) -> IPv6Address:
+        destination = self._ce_address(ipv4, port)
+        if destination is None:
+            raise _BrRefused(BrReason.NO_RULE)
+        return destination
 
     def _find_ce_address(self, ipv4: bytes, port: int) -> IPv6Address | None:
         address = IPv4Address(ipv4)

@@ -19,16 +19,19 @@ from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
+from mapxdp.software.carried_errors import CarriedErrors
 from mapxdp.software.lifecycle import Endpoint
+from mapxdp.software.martians import is_martian
 from mapxdp.software.napt44 import Napt44
 from mapxdp.software.refusal import Refuser
-from mapxdp.software.transport import Transport, read_transport
+from mapxdp.software.transport import Transport, is_icmp_error, read_transport
 from mapxdp.software.verdict import Outcome, Refused
 from mapxdp.software.wire import (
     PROTO_ICMP,
     PROTO_ICMPV6,
     PROTO_IPV4,
     Ipv4,
+    icmpv6_error,
     ipv4_destination,
     ipv6_addresses,
     next_header_of,
@@ -38,13 +41,6 @@ from mapxdp.software.wire import (
 )
 
 _FOR_THE_LINK = (IPv4Network("224.0.0.0/4"), IPv4Network("255.255.255.255/32"))
-#: What no host on the Internet has (RFC 6890).
-_MARTIAN = (
-    IPv4Network("0.0.0.0/8"),
-    IPv4Network("127.0.0.0/8"),
-    IPv4Network("169.254.0.0/16"),
-    IPv4Network("224.0.0.0/3"),
-)
 
 
 @dataclass(frozen=True)
@@ -71,10 +67,22 @@ class CustomerEdge:
         self._ipv4 = domain.ipv4.network_address.packed
         self._refuser = Refuser(self._ipv4, settings.policy.refusal, self.napt44.now)
         self._clamped = {"upstream": 0, "downstream": 0}
+        self._errors = CarriedErrors(
+            domain,
+            self.napt44,
+            settings.translation,
+            settings.ipv4_mtu + domain.mode.overhead,
+            translates_ports=settings.translates_ports,
+        )
 
     def events(self, direction: str) -> Counter[Reason]:
         """What happened beside the verdicts, ``upstream`` or ``downstream``."""
-        events = Counter({Reason.MSS_CLAMPED: self._clamped[direction]})
+        events = Counter(
+            {
+                Reason.MSS_CLAMPED: self._clamped[direction],
+                Reason.ICMP_ERROR_CARRIED: self._errors.carried[direction],
+            }
+        )
         if direction == "upstream":
             events[Reason.REFUSAL_SENT] = self._refuser.sent
             events += self.napt44.events
@@ -105,15 +113,17 @@ class CustomerEdge:
             raise Refused(Reason.DESTINATION_NOT_ROUTED)
         if any(destination in network for network in self._settings.on_link):
             raise Refused(Reason.DESTINATION_ON_LINK)
-        if _is_martian(destination.packed):
+        if is_martian(destination.packed):
             raise Refused(Reason.DESTINATION_MARTIAN)
-        if _is_martian(packet[12:16]):
+        if is_martian(packet[12:16]):
             raise Refused(Reason.SOURCE_MARTIAN)
         return destination
 
     def _upstream(self, packet: bytes) -> Outcome:
         self.upstream_destination(packet)
         ipv4 = read_ipv4(packet)
+        if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
+            return self._errors.from_lan(ipv4)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         if self._domain.mode.translates:
             rfc7915.refuse_udp_without_checksum(transport)
@@ -177,6 +187,9 @@ class CustomerEdge:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         dmr = self._domain.dmr
         assert dmr is not None  # by Domain
+        error = icmpv6_error(packet)
+        if error is not None:
+            return self._errors.from_domain(error)
         if IPv6Address(source) not in dmr:
             raise Refused(Reason.SOURCE_OUTSIDE_DOMAIN)
         ipv6 = read_ipv6(packet)
@@ -196,6 +209,9 @@ class CustomerEdge:
         assert self._domain.br is not None  # by Domain
         from_br = source == self._domain.br.packed
         next_header = next_header_of(packet)
+        error = icmpv6_error(packet)
+        if error is not None:
+            return self._errors.about_tunnel(error)
         if next_header != PROTO_IPV4:
             if from_br:
                 refuse_extension_headers(next_header)
@@ -207,6 +223,8 @@ class CustomerEdge:
             raise Refused(Reason.INNER_DESTINATION)
         ipv4 = read_ipv4(outer.payload)
         tos = encapsulation.decapsulated_tos(ipv4.tos, outer.traffic_class)
+        if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
+            return self._errors.from_tunnel(ipv4, tos)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         host = self._lan_destination(ipv4.destination, transport, ipv4.source)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
@@ -214,7 +232,7 @@ class CustomerEdge:
 
     def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
         port = transport.destination_port
-        if _is_martian(remote) or self._is_from_ourselves(transport, remote):
+        if is_martian(remote) or self._is_from_ourselves(transport, remote):
             raise Refused(Reason.SOURCE_MARTIAN)
         if port not in self._domain.port_set:
             raise Refused(Reason.PORT_OUTSIDE_SET)
@@ -232,10 +250,6 @@ class CustomerEdge:
         return self.napt44.from_wan(
             transport.protocol, transport.destination_port, remote, transport.tcp_flags
         )
-
-
-def _is_martian(address: bytes) -> bool:
-    return any(IPv4Address(address) in network for network in _MARTIAN)
 
 
 def new_napt44(domain: Domain, policy: Napt44Policy) -> Napt44:

@@ -132,6 +132,36 @@ class Napt44:
         found.life.note_from_wan(remote, flags, now)
         return found.endpoint
 
+    def port_of(self, protocol: Protocol, endpoint: Endpoint, remote: Endpoint) -> int:
+        """The port that an endpoint has towards a remote. Nothing changes by being asked for
+        (RFC 5508 REQ-6); raises Refused where there is none."""
+        now, tables = self.now(), self._tables
+        known: list[Slot | Flow | None] = [
+            tables.ports[protocol].of(endpoint),
+            tables.flows.of(protocol, endpoint, remote),
+        ]
+        if is_shared_first(tables.policy.mapping[protocol], protocol, remote.port):
+            known.reverse()
+        for found in known:
+            if found is not None and self._is_in_use(found, now):
+                return found.port
+        raise Refused(Reason.NO_MAPPING)
+
+    def endpoint_of(self, protocol: Protocol, port: int, remote: Endpoint) -> Endpoint:
+        """The endpoint that has a port towards a remote, asked for in the same way."""
+        now, tables = self.now(), self._tables
+        found: Slot | Flow | None = tables.ports[protocol].slot(port)
+        if found is None:
+            found = tables.flows.claim(protocol, port, remote)
+        if found is None or not self._is_in_use(found, now):
+            raise Refused(Reason.NO_MAPPING)
+        return found.endpoint
+
+    def _is_in_use(self, found: Slot | Flow, now: int) -> bool:
+        if isinstance(found, Slot) and not found.is_own:
+            return True
+        return self._tables.lifetimes.is_alive(found.life, now)
+
     def mappings(self) -> Iterator[Mapping]:
         """The uses of ports, expired ones that nobody took over yet included."""
         now = self.now()

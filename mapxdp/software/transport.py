@@ -176,6 +176,11 @@ def read_transport(next_header: int, data: bytes, icmp: int) -> Transport:
     raise Refused(Reason.PROTOCOL_WITHOUT_PORTS)
 
 
+def is_icmp_error(protocol: int, data: bytes, icmp: int) -> bool:
+    """Whether ``data`` may be an ICMP error: a whole header that is no echo message."""
+    return protocol == icmp and len(data) >= 8 and data[0] not in _ECHO_TYPES[icmp]
+
+
 def _read_tcp(data: bytes) -> Transport:
     if len(data) < 20 or not 20 <= _tcp_header_length(data) <= len(data):
         raise Refused(Reason.MALFORMED_TRANSPORT)

@@ -30,6 +30,7 @@ EXTENSION_HEADERS = frozenset(
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
+_ICMPV6_INFORMATIONAL = 128
 _LONGEST_PAYLOAD = 65535 - 20  # what still fits into an IPv4 packet
 DONT_FRAGMENT = 0x4000
 _FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
@@ -172,3 +173,15 @@ def refuse_extension_headers(next_header: int) -> None:
         raise Refused(Reason.FRAGMENT_INVALID)
     if next_header in EXTENSION_HEADERS:
         raise Refused(Reason.EXTENSION_HEADER)
+
+
+def icmpv6_error(packet: bytes) -> Ipv6 | None:
+    """The packet, if it is an ICMPv6 error (RFC 4443 section 2.1) with a whole header."""
+    if next_header_of(packet) != PROTO_ICMPV6:
+        return None
+    try:
+        ipv6 = read_ipv6(packet)
+    except Refused:
+        return None
+    payload = ipv6.payload
+    return ipv6 if len(payload) >= 8 and payload[0] < _ICMPV6_INFORMATIONAL else None
