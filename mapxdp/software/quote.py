@@ -34,7 +34,7 @@ from mapxdp.software.wire import (
 
 _IPV4, _IPV6, _FRAGMENT = 20, 40, 8
 _LEAST_TRANSPORT = 8
-_WHOLE_TCP = 20
+_WHOLE_TCP, _TCP_CHECKSUM = 20, 16
 _MORE_FRAGMENTS, _OFFSET = 0x2000, 0x1FFF
 _LONGEST_PAYLOAD = 65535 - _IPV4
 _LONGEST_WITHOUT_DF = 1260
@@ -48,6 +48,7 @@ class QuotedTransport:
 
     header: Transport
     length: int
+    half_checksum: bytes = b""  # of TCP, where the quote ends in the middle of it
 
     @classmethod
     def read(cls, protocol: int, data: bytes, icmp: int) -> QuotedTransport:
@@ -57,7 +58,8 @@ class QuotedTransport:
         if protocol == PROTO_TCP:
             # What is not there is taken for zeros, and cut off again.
             whole = data.ljust(_WHOLE_TCP, b"\0")
-            return cls(Transport(Protocol.TCP, whole, 16, 0, 2), len(data))
+            half = data[_TCP_CHECKSUM:] if len(data) == _TCP_CHECKSUM + 1 else b""
+            return cls(Transport(Protocol.TCP, whole, _TCP_CHECKSUM, 0, 2), len(data), half)
         if protocol == PROTO_UDP:
             return cls(Transport(Protocol.UDP, data, 6, 0, 2), len(data))
         if protocol == icmp and data[0] in (_ECHO_46 if icmp == PROTO_ICMP else _ECHO_64):
@@ -67,7 +69,7 @@ class QuotedTransport:
     @property
     def data(self) -> bytes:
         """The octets that are quoted."""
-        return self.header.data[: self.length]
+        return self.header.data[: self.length - len(self.half_checksum)] + self.half_checksum
 
     def with_ports(self, source: int | None, destination: int | None) -> QuotedTransport:
         """With other ports; None leaves one alone. An echo message has one identifier."""

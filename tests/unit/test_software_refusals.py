@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+import test_software_carried_errors
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -128,8 +129,7 @@ TRANSPORT: Transports = {
 ICMPV4: Transports = {
     Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMP(chksum=1))[:7], 1)},
     Reason.ICMP_NOT_CARRIED: {
-        "unreachable": (bytes(ICMP(type=3, code=4)), 1),
-        "time exceeded": (bytes(ICMP(type=11)), 1),
+        "source quench": (bytes(ICMP(type=4)), 1),
         "timestamp": (bytes(ICMP(type=13)), 1),
         "type of an ICMPv6 echo": (changed(ICMP(), 0, 128), 1),
     },
@@ -139,7 +139,6 @@ ICMPV6: Transports = {
     Reason.MALFORMED_TRANSPORT: {"echo of 7 octets": (bytes(ICMPv6EchoRequest(cksum=1))[:7], 58)},
     Reason.ICMP_NOT_CARRIED: {
         "neighbour solicitation": (bytes(ICMPv6ND_NS(cksum=1)), 58),
-        "packet too big": (b"\x02" + bytes(20), 58),
         "type of an ICMPv4 echo": (b"\x08" + bytes(20), 58),
     },
     Reason.PROTOCOL_WITHOUT_PORTS: {"ICMPv4 in IPv6": (bytes(20), 1)},
@@ -515,6 +514,7 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     produced = {reason.name for table in tables for reason in table}
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
     produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
+    produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {
