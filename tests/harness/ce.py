@@ -19,6 +19,7 @@ from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings, Napt44Kind
+from mapxdp.datapath.trial import Trial, TrialLink, context
 from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
@@ -30,12 +31,10 @@ WAN_MTU = 1500
 
 ETHERNET = bytes.fromhex("020000000002 020000000001")
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
-_ACTION = {ReasonClass.DROP: 2}
-_ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
+_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
+_SHOT = 2
 _REDIRECT = 7
-#: Of struct __sk_buff, <linux/bpf.h>.
-_CONTEXT = {"mark": 8, "priority": 32, "gso_segs": 164, "gso_size": 176}
-_CONTEXT_SIZE = 192
+_REVERSED = {"DIRECTION_46": ETHERNET[6:] * 2, "DIRECTION_64": ETHERNET[6:] + ETHERNET[:6]}
 
 
 class _StoppedClock(TickClock):
@@ -72,6 +71,8 @@ class LoadedCe:
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
         self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
+        #: The interface packets are on, for tests of programs that send more than the packet.
+        self.link: TrialLink | None = None
         self.reset()
 
     def __enter__(self) -> LoadedCe:
@@ -177,24 +178,40 @@ class LoadedCe:
         """An IP packet through a program that ends in one of the datapath's."""
         return self._run(fd, direction, packet, context)
 
-    def _run(self, fd: int, direction: str, packet: bytes, context: dict[str, int]) -> Outcome:
+    def _run(self, fd: int, direction: str, packet: bytes, fields: dict[str, int]) -> Outcome:
         version = packet[0] >> 4
-        ether_type = context.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
+        ether_type = fields.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
         frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
-        result = libbpf.run_program(fd, frame, context=_context(**context))
+        trial = self._tried(fd, frame, fields)
         reason = self._reason_since(direction)
-        if result.verdict == _REDIRECT:
-            return _turned_around(reason, result.packet)
-        expected = _ACTION.get(reason.reason_class, _ACTION_ON)
-        assert result.verdict == expected, f"{reason} ended in TC action {result.verdict}"
-        if reason.reason_class is not ReasonClass.TRANSLATED:
-            if reason is not Reason.KERNEL_REFUSED:
-                assert result.packet == frame, f"{reason}, but the packet was changed"
-            return Outcome(reason)
-        assert result.packet[:12] == ETHERNET, "the link-layer addresses were changed"
-        translated = result.packet[14:]
-        assert int.from_bytes(result.packet[12:14], "big") == _ETHER_TYPE[translated[0] >> 4]
-        return Outcome(reason, (without_padding(translated),))
+        crossed, turned = _directions(direction, trial)
+        if trial.verdict == _REDIRECT:
+            turned = (*turned, trial.frame)
+        elif reason.reason_class is ReasonClass.TRANSLATED and trial.verdict == _ON:
+            crossed = (*crossed, trial.frame)
+        else:
+            self._assert_end(reason, trial, frame)
+        turned_packets = tuple(_turned_around(made, direction) for made in turned)
+        if reason is Reason.HAIRPINNED:
+            return Outcome(reason, turned_packets)
+        return Outcome(reason, tuple(map(_crossed, crossed)), turned_packets)
+
+    def _tried(self, fd: int, frame: bytes, fields: dict[str, int]) -> Trial:
+        if self.link is not None:
+            return self.link.run(fd, frame, **fields)
+        set_fields = context(**fields) if any(fields.values()) else None
+        result = libbpf.run_program(fd, frame, context=set_fields)
+        return Trial(result.verdict, result.packet, (), ())
+
+    def _assert_end(self, reason: Reason, trial: Trial, frame: bytes) -> None:
+        """The packet itself went nowhere, or on as it was."""
+        has_gone = reason is Reason.FRAGMENT_KEPT or trial.transmitted or trial.received
+        passed = reason.reason_class is ReasonClass.PASS
+        dropped = reason.reason_class is ReasonClass.DROP
+        assert trial.verdict == (_ON if passed else _SHOT), f"{reason} ended in {trial.verdict}"
+        assert passed or dropped or has_gone, f"{reason}, but nothing left"
+        if not has_gone and reason is not Reason.KERNEL_REFUSED:
+            assert trial.frame == frame, f"{reason}, but the packet was changed"
 
     def _read(self) -> list[int]:
         spec = self.maps.spec("counters")
@@ -268,15 +285,27 @@ def _offset(layout: Struct, name: str) -> int:
     return next(field.offset for field in layout.fields if field.name == name)
 
 
-def _turned_around(reason: Reason, frame: bytes) -> Outcome:
-    """A packet that went back into the LAN: itself, or the error about it."""
-    assert frame[:6] == frame[6:12] == ETHERNET[6:], "the frame is not to the WAN's own address"
+def _directions(direction: str, trial: Trial) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The copies that went on, and those that went back to where the packet came from."""
+    if direction == "DIRECTION_46":
+        return trial.transmitted, trial.received
+    return trial.received, trial.transmitted
+
+
+def _crossed(frame: bytes) -> bytes:
+    """A packet on the other side."""
+    assert frame[:12] == ETHERNET, "the link-layer addresses were changed"
+    packet = frame[14:]
+    assert int.from_bytes(frame[12:14], "big") == _ETHER_TYPE[packet[0] >> 4]
+    return without_padding(packet)
+
+
+def _turned_around(frame: bytes, direction: str) -> bytes:
+    """A packet that went back: into the LAN by way of the WAN's own address, or to the WAN."""
+    assert frame[:12] == _REVERSED[direction], "the frame does not go back"
     packet = without_padding(frame[14:])
-    assert packet[0] >> 4 == 4
-    if reason is Reason.HAIRPINNED:
-        return Outcome(reason, (packet,))
-    assert reason.reason_class is ReasonClass.DROP
-    return Outcome(reason, (), (packet,))
+    assert packet[0] >> 4 == (4 if direction == "DIRECTION_46" else 6)
+    return packet
 
 
 def clear_state(maps: MapSet) -> None:
@@ -470,15 +499,6 @@ class _Recount:
         return int.from_bytes(address, "big") % self._number("HOSTS")
 
 
-def _context(**fields: int) -> bytes | None:
-    if not any(fields.values()):
-        return None
-    context = bytearray(_CONTEXT_SIZE)
-    for name, value in fields.items():
-        struct.pack_into("=I", context, _CONTEXT[name], value)
-    return bytes(context)
-
-
 def without_padding(packet: bytes) -> bytes:
     """The packet as long as its own header says."""
     if packet[0] >> 4 == 4:
@@ -509,8 +529,10 @@ class LoadedCes:
         if (ce_domain, flows) not in self._loaded:
             capacities = {} if flows is None else {"FLOWS": flows}
             self._loaded[ce_domain, flows] = LoadedCe(ce_domain, **capacities)
-        self._loaded[ce_domain, flows].reset(**changes)
-        return self._loaded[ce_domain, flows]
+        ce = self._loaded[ce_domain, flows]
+        ce.link = None
+        ce.reset(**changes)
+        return ce
 
     def example(self, mode: str, **changes: object) -> LoadedCe:
         """The RFC's example CE."""
