@@ -12,12 +12,14 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from mapxdp import host, netns
-from mapxdp.datapath import libbpf
+from mapxdp.datapath import libbpf, stretch
+from mapxdp.datapath.libbpf import RunResult
+from mapxdp.datapath.stretch import Stretcher
 from mapxdp.errors import HostError
 from mapxdp.links import open_links
 
@@ -61,15 +63,15 @@ class TrialLink:
     """The interface that trial packets are on. A context manager; it goes with its namespace."""
 
     def __init__(self) -> None:
-        self._namespace = netns.new()
-        try:
+        self._stretcher: Stretcher | None = None
+        with ExitStack() as closing:
+            self._namespace = netns.new()
+            closing.callback(os.close, self._namespace)
             with netns.inside(self._namespace):
                 self.ifindex = _add_link()
-                self._tap = _packet_socket(_WAN)
-                self._peer = _packet_socket(_PEER)
-        except BaseException:
-            os.close(self._namespace)
-            raise
+                self._tap = closing.enter_context(_packet_socket(_WAN))
+                self._peer = closing.enter_context(_packet_socket(_PEER))
+            self._closing = closing.pop_all()
 
     def __enter__(self) -> TrialLink:
         return self
@@ -84,16 +86,22 @@ class TrialLink:
 
     def close(self) -> None:
         """Removes the interface and its namespace."""
-        self._tap.close()
-        self._peer.close()
-        os.close(self._namespace)
+        self._closing.close()
 
     def run(self, fd: int, frame: bytes, **fields: int) -> Trial:
         """Runs a TC classifier on an Ethernet frame; ``fields`` are of struct __sk_buff."""
+        set_fields = context(ifindex=self.ifindex, **fields)
         with netns.inside(self._namespace), _on_one_cpu():
-            result = libbpf.run_program(fd, frame, context=context(ifindex=self.ifindex, **fields))
+            result = self._run(fd, frame, set_fields)
             transmitted, received = self._collected()
         return Trial(result.verdict, result.packet, transmitted, received)
+
+    def _run(self, fd: int, frame: bytes, set_fields: bytes) -> RunResult:
+        if stretch.SHORTEST <= len(frame) <= stretch.LONGEST:
+            return libbpf.run_program(fd, frame, context=set_fields)
+        if self._stretcher is None:
+            self._stretcher = self._closing.enter_context(Stretcher())
+        return self._stretcher.run(fd, frame, set_fields)
 
     def _collected(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
         """What passed the interface, on its way out and in.

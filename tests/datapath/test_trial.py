@@ -15,6 +15,7 @@ from harness.exchange import lan_packet
 from mapxdp.datapath import libbpf, tables
 from mapxdp.datapath.compiler import compile_text
 from mapxdp.datapath.trial import TrialLink
+from mapxdp.errors import HostError
 from mapxdp.reasons import Reason
 
 #: Sends copies, each with its number in the first octet of the packet, then ends.
@@ -56,7 +57,7 @@ def numbers(frames: tuple[bytes, ...]) -> list[int]:
     return [frame[14] for frame in frames]
 
 
-@pytest.mark.parametrize("length", [46, 1500, 3600])
+@pytest.mark.parametrize("length", [1, 19, 46, 1500, 3600, 9000, 16000])
 def test_copies_in_both_directions(length: int, copies: int, trial_link: TrialLink) -> None:
     frame = ETHERNET + b"\x08\x00" + bytes(range(256)) * (length // 256) + bytes(length % 256)
     trial = trial_link.run(copies, frame)
@@ -65,6 +66,11 @@ def test_copies_in_both_directions(length: int, copies: int, trial_link: TrialLi
     assert numbers(trial.received) == [2, 5]
     for copy in (*trial.transmitted, *trial.received, trial.frame):
         assert copy[:14] + copy[15:] == frame[:14] + frame[15:]
+
+
+def test_a_frame_that_the_kernel_does_not_make(copies: int, trial_link: TrialLink) -> None:
+    with pytest.raises(HostError, match="makes no packet of 60014 octets"):
+        trial_link.run(copies, ETHERNET + b"\x08\x00" + bytes(60000))
 
 
 def test_runs_do_not_mix(copies: int, trial_link: TrialLink) -> None:
@@ -101,4 +107,4 @@ def test_a_ce_on_a_link_does_as_one_without(ce: LoadedCe, trial_link: TrialLink)
     ce.link = trial_link
     assert ce.from_lan(packet) == without
     assert without.reason is Reason.TRANSLATED
-    assert ce.from_lan(packet[:20]).reason is Reason.MALFORMED_IPV4
+    assert ce.from_lan(packet[:8]).reason is Reason.MALFORMED_IPV4

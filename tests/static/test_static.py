@@ -186,7 +186,7 @@ C_LAYERS = (
     },
     {"translate46.h", "translate64.h", "hairpin.h", "refusal.h"},
     {"hook_tc.h", "hook_tc_46.h", "hook_tc_around.h", "hook_tc_control.h"},
-    {"mapt.bpf.c", "mape.bpf.c"},
+    {"mapt.bpf.c", "mape.bpf.c", "trial.bpf.c"},
 )
 
 
