@@ -36,6 +36,9 @@ _PATIENCE = 30.0
 _MARKER = bytes.fromhex("ffffffffffff 020000000003 88b5").ljust(60, b"\0")
 _NO_IPV6 = "net/ipv6/conf/all/disable_ipv6"
 
+#: Verdicts, <linux/pkt_cls.h>: on to the next filter, and what bpf_redirect says.
+PASSED_ON, REDIRECTED = 0xFFFFFFFF, 7
+
 #: Offsets in struct __sk_buff, <linux/bpf.h>, of what a test run takes from its context.
 CONTEXT_FIELDS = {"mark": 8, "priority": 32, "ifindex": 40, "gso_segs": 164, "gso_size": 176}
 _CONTEXT_SIZE = 192
@@ -57,6 +60,21 @@ class Trial:
     frame: bytes
     transmitted: tuple[bytes, ...]
     received: tuple[bytes, ...]
+
+    def sides(self, upstream: bool, leaves: bool) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """What went on, and what went back to where the frame came from.
+
+        The frame itself is among them, behind its copies, if it ``leaves`` or was redirected:
+        the datapath redirects nothing but what goes back.
+        """
+        on, back = self.transmitted, self.received
+        if not upstream:
+            on, back = back, on
+        if self.verdict == REDIRECTED:
+            return on, (*back, self.frame)
+        if leaves and self.verdict == PASSED_ON:
+            return (*on, self.frame), back
+        return on, back
 
 
 class TrialLink:

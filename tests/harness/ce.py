@@ -16,10 +16,10 @@ from typing import Any
 from harness.domains import domain
 from mapxdp.contract import Struct, read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
-from mapxdp.datapath.clock import TickClock
+from mapxdp.datapath.clock import StoppedClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings, Napt44Kind
-from mapxdp.datapath.trial import Trial, TrialLink, context
+from mapxdp.datapath.trial import PASSED_ON, REDIRECTED, Trial, TrialLink, context
 from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
@@ -31,20 +31,8 @@ WAN_MTU = 1500
 
 ETHERNET = bytes.fromhex("020000000002 020000000001")
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
-_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
 _SHOT = 2
-_REDIRECT = 7
 _REVERSED = {"DIRECTION_46": ETHERNET[6:] * 2, "DIRECTION_64": ETHERNET[6:] + ETHERNET[:6]}
-
-
-class _StoppedClock(TickClock):
-    """A tick is a second, and it is always the `offset`th: jiffies >> 63 is 0."""
-
-    def __init__(self, tick: int) -> None:
-        super().__init__(hz=1, shift=63, offset=tick)
-
-    def ticks(self, seconds: int) -> int:
-        return seconds
 
 
 def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
@@ -55,7 +43,7 @@ def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
         napt44=Napt44Kind.BPF,
         ipv4_mtu=mtu,
         mss=mtu - 40,
-        clock=_StoppedClock(FIRST_TICK),
+        clock=StoppedClock(FIRST_TICK),
         policy=Napt44Policy(log=LogLevel.OFF),
     )
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
@@ -121,7 +109,7 @@ class LoadedCe:
     def set_clock(self, tick: int) -> None:
         """Writes nothing else that has not changed: that would take longer than a packet."""
         clock_only = self.settings is self._written
-        self.settings = dataclasses.replace(self.settings, clock=_StoppedClock(tick))
+        self.settings = dataclasses.replace(self.settings, clock=StoppedClock(tick))
         if clock_only:
             self._write_clock(tick)
             self._written = self.settings
@@ -184,13 +172,10 @@ class LoadedCe:
         frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
         trial = self._tried(fd, frame, fields)
         reason = self._reason_since(direction)
-        crossed, turned = _directions(direction, trial)
-        if trial.verdict == _REDIRECT:
-            turned = (*turned, trial.frame)
-        elif reason.reason_class is ReasonClass.TRANSLATED and trial.verdict == _ON:
-            crossed = (*crossed, trial.frame)
-        else:
+        leaves = reason.reason_class is ReasonClass.TRANSLATED
+        if trial.verdict != REDIRECTED and not (leaves and trial.verdict == PASSED_ON):
             self._assert_end(reason, trial, frame)
+        crossed, turned = trial.sides(direction == "DIRECTION_46", leaves)
         turned_packets = tuple(_turned_around(made, direction) for made in turned)
         if reason is Reason.HAIRPINNED:
             return Outcome(reason, turned_packets)
@@ -208,7 +193,9 @@ class LoadedCe:
         has_gone = reason is Reason.FRAGMENT_KEPT or trial.transmitted or trial.received
         passed = reason.reason_class is ReasonClass.PASS
         dropped = reason.reason_class is ReasonClass.DROP
-        assert trial.verdict == (_ON if passed else _SHOT), f"{reason} ended in {trial.verdict}"
+        assert trial.verdict == (PASSED_ON if passed else _SHOT), (
+            f"{reason} ended in {trial.verdict}"
+        )
         assert passed or dropped or has_gone, f"{reason}, but nothing left"
         if not has_gone and reason is not Reason.KERNEL_REFUSED:
             assert trial.frame == frame, f"{reason}, but the packet was changed"
@@ -283,13 +270,6 @@ class LoadedCe:
 
 def _offset(layout: Struct, name: str) -> int:
     return next(field.offset for field in layout.fields if field.name == name)
-
-
-def _directions(direction: str, trial: Trial) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """The copies that went on, and those that went back to where the packet came from."""
-    if direction == "DIRECTION_46":
-        return trial.transmitted, trial.received
-    return trial.received, trial.transmitted
 
 
 def _crossed(frame: bytes) -> bytes:
