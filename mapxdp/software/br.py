@@ -108,8 +108,7 @@ class BorderRelay:
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
         source = self._ipv4_source(ipv6.source, transport.source_port)
         destination = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
-        identification = random.getrandbits(16)
-        return rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination, identification)
+        return rfc7915.whole(rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination))
 
     def _error_from_ce(self, ipv6: Ipv6, dmr: IPv6Network) -> bytes:
         """An ICMPv6 error of a CE about a packet to it."""
@@ -176,7 +175,7 @@ class BorderRelay:
         if self._settings.dmr is not None:
             rfc7915.refuse_udp_without_checksum(transport)
             source = rfc6052.embed(self._settings.dmr, IPv4Address(ipv4.source)).packed
-            return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed)
+            return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed).to_bytes()
         assert self._settings.address is not None
         return encapsulation.encapsulate(ipv4, self._settings.address.packed, destination.packed)
 

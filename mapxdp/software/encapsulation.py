@@ -62,27 +62,32 @@ def renumbered(
         transport = transport.with_pseudo_header(
             ipv4.source + ipv4.destination, source + destination
         )
-    changed = dataclasses.replace(
-        ipv4,
-        tos=ipv4.tos if tos is None else tos,
-        source=source,
-        destination=destination,
-        payload=transport.data,
-    )
+    changed = dataclasses.replace(ipv4, payload=transport.data)
+    return readdressed(changed, source, destination, ipv4.tos if tos is None else tos)
+
+
+def readdressed(ipv4: Ipv4, source: bytes, destination: bytes, tos: int) -> Ipv4:
+    """The packet with another header, its payload as it is."""
+    changed = dataclasses.replace(ipv4, tos=tos, source=source, destination=destination)
     field = checksum.updated(ipv4.checksum, ipv4.header(0), changed.header(0))
     return dataclasses.replace(changed, checksum=field)
 
 
-def encapsulate(ipv4: Ipv4, source: bytes, destination: bytes) -> bytes:
+def tunnel_packet(inner: Ipv4, source: bytes, destination: bytes) -> Ipv6:
     """The packet inside a tunnel header; Traffic Class is a copy of TOS."""
     return Ipv6(
-        traffic_class=ipv4.tos,
+        traffic_class=inner.tos,
         hop_limit=TUNNEL_HOP_LIMIT,
         next_header=PROTO_IPV4,
         source=source,
         destination=destination,
-        payload=ipv4.as_it_is(),
-    ).to_bytes()
+        payload=inner.as_it_is(),
+    )
+
+
+def encapsulate(ipv4: Ipv4, source: bytes, destination: bytes) -> bytes:
+    """The same as octets."""
+    return tunnel_packet(ipv4, source, destination).to_bytes()
 
 
 def decapsulated_tos(inner_tos: int, outer_class: int) -> int:
