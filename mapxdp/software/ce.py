@@ -7,7 +7,7 @@ TTL and Hop Limit are not decremented here: whoever forwards the packet does tha
 from __future__ import annotations
 
 import dataclasses
-import random
+import secrets
 import time
 from collections import Counter
 from dataclasses import dataclass, field

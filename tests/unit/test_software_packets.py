@@ -214,7 +214,8 @@ def test_octets_after_the_datagram_are_kept(mode: Mode) -> None:
     ("length", "padding", "fits"), [(1460, 0, True), (1460, 40, True), (1461, 0, False)]
 )
 def test_what_does_not_fit_is_refused(mode: Mode, length: int, padding: int, fits: bool) -> None:
-    sent = bytes(from_host(UDP(sport=1, dport=2) / bytes(length - 28))) + bytes(padding)
+    udp = UDP(sport=1, dport=2) / bytes(length - 28)
+    sent = bytes(from_host(udp, flags="DF")) + bytes(padding)
     outcome = new_ce(mode, mtu=1460).from_lan(sent)
     assert outcome.reason is (Reason.TRANSLATED if fits else Reason.TOO_BIG)
     assert [len(packet) for packet in outcome.packets] == [length + mode.overhead] * fits

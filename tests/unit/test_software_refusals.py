@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import test_software_carried_errors
+import test_software_fragments
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -183,13 +184,14 @@ FROM_LAN: Cases = {
     },
     Reason.FRAGMENT_INVALID: {
         "first fragment": from_host(SYN, flags="MF"),
-        "later fragment": from_host(SYN, frag=1),
         "last offset": from_host(SYN, frag=0x1FFF),
-        **{f"offset {1 << bit}": from_host(SYN, frag=1 << bit) for bit in range(1, 13)},
+        "empty": IP(src=HOST, dst=SERVER, frag=1, proto=17),
+        "tiny": from_host(bytes(8), flags="MF", proto=6),
         "evil fragment with DF": from_host(SYN, flags="DF+MF"),
     },
     Reason.TOO_BIG: {
-        "too big": from_host(UDP(sport=1, dport=2) / bytes(1433)),
+        "too big": from_host(UDP(sport=1, dport=2) / bytes(1433), flags="DF"),
+        "fragment too big": from_host(bytes(1448), flags="DF+MF", proto=17),
     },
     Reason.NO_MAPPING: {
         "reset of nothing": from_host(TCP(sport=40000, dport=80, flags="R")),
@@ -232,8 +234,8 @@ FROM_WAN_MAP_T: Cases = {
         "authentication": in_ipv6(bytes(24), 51),
     },
     Reason.FRAGMENT_INVALID: {
-        "fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1) / REPLY),
-        "atomic fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment() / REPLY),
+        "odd length": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1, nh=17) / bytes(9)),
+        "past the end": from_server(Mode.MAP_T, IPv6ExtHdrFragment(offset=8190, nh=17) / bytes(9)),
     },
     Reason.PROTOCOL_WITHOUT_PORTS: {
         "IPv4": from_server(Mode.MAP_T, IP(src=SERVER, dst=OWN_IPV4) / REPLY),
@@ -283,10 +285,11 @@ FROM_WAN_MAP_E: Cases = {
         "fragment of a stranger": in_tunnel(bytes(20), 44, STRANGER),
     },
     Reason.FRAGMENT_INVALID: {
-        "fragment": in_tunnel(bytes(20), 44),
-        "fragment inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / REPLY),
+        "odd length": in_tunnel(IPv6ExtHdrFragment(m=1, nh=4) / bytes(9), 44),
+        "odd length inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / bytes(9)),
     },
     Reason.EXTENSION_HEADER: {
+        "in a fragment": in_tunnel(bytes(20), 44),
         "hop-by-hop options": in_tunnel(bytes(20), 0),
         "routing": in_tunnel(bytes(20), 43),
         "authentication": in_tunnel(bytes(20), 51),
@@ -515,6 +518,7 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
     produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
     produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
+    produced |= {reason.name for reason in test_software_fragments.PRODUCED}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {
