@@ -6,7 +6,12 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from mapxdp.errors import InvalidValue
-from mapxdp.model.interface_id import InterfaceIdFormat, interface_identifier
+from mapxdp.model.interface_id import (
+    InterfaceIdFormat,
+    first_ipv4_bit,
+    interface_identifier,
+    shown_ipv4,
+)
 from mapxdp.model.rule import Assignment, MappingRule
 
 
@@ -22,6 +27,40 @@ def map_address(
     identifier = interface_identifier(layout, int(ipv4), psid or 0)
     host_mask = (1 << (128 - prefix.prefixlen)) - 1
     return IPv6Address(int(prefix.network_address) | identifier & host_mask)
+
+
+def with_host(
+    address: IPv6Address, prefix: IPv4Network, ipv4: IPv4Address, layout: InterfaceIdFormat
+) -> IPv6Address:
+    """The address of a CE that was assigned ``prefix``, for packets of ``ipv4`` alone: MAP-T.
+
+    RFC 7597 section 6 has zeros where the identifier's IPv4 address goes on after the prefix.
+    A translated packet has no other place to say which host it is from or to (docs/decisions/0015).
+    A whole address leaves no bits over: nothing changes.
+    """
+    host = int(ipv4) & int(prefix.hostmask)
+    return IPv6Address(int(address) | interface_identifier(layout, host, 0))
+
+
+def host_of(address: IPv6Address, prefix: IPv4Network, layout: InterfaceIdFormat) -> IPv4Address:
+    """The inverse: the IPv4 address of ``prefix`` that a MAP address is for in MAP-T."""
+    host = shown_ipv4(layout, int(address)) & int(prefix.hostmask)
+    return IPv4Address(int(prefix.network_address) | host)
+
+
+def require_room_for_hosts(
+    field: str, length: int, prefix: IPv4Network, layout: InterfaceIdFormat
+) -> None:
+    """InvalidValue where an IPv6 prefix of ``length`` overwrites what ``with_host`` adds."""
+    room = first_ipv4_bit(layout) + prefix.prefixlen
+    if prefix.prefixlen < 32 and length > room:
+        raise InvalidValue(
+            field,
+            f"/{length}",
+            f"in MAP-T the hosts of {prefix} are told apart by bits {room} to {room + 31} of the "
+            "MAP address, which it overwrites",
+            f"use MAP-E, or an IPv6 prefix of at most {room} bits",
+        )
 
 
 def ea_bits_of(rule: MappingRule, address: IPv6Address) -> int:

@@ -67,10 +67,11 @@ class LoadedCe:
 
     def __init__(self, ce_domain: Domain, **capacities: int) -> None:
         self.domain = ce_domain
-        contract = tables.contract_for(ce_domain.port_set)
+        contract = tables.contract_for(ce_domain.port_set, len(ce_domain.forwarding_rules))
         contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
+        state.write_rules(self.maps, ce_domain)
         self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
         self.reset()
 

@@ -24,6 +24,7 @@ CAPACITIES = {
     "FLOWS": 1024,
     "PERMISSIONS": 512,
     "EVENT_BYTES": 4096,
+    "RULES": 16,
 }
 
 
