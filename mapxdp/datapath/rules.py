@@ -90,7 +90,7 @@ def rule_maps(contract: Contract, domain: Domain) -> RuleMaps:
         return maps
     if domain.dmr is not None:
         maps.rule_by_ipv6[_key(contract, domain.dmr)] = _number(0)
-    positions = {position: rule for position, rule in enumerate(domain.forwarding_rules, 1)}
+    positions = dict(enumerate(domain.forwarding_rules, 1))
     for position, rule in reversed(positions.items()):  # the first of two alike is left
         maps.rule_by_ipv6[_key(contract, rule.ipv6)] = _number(position)
     heads = _chained(positions)

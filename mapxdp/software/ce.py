@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Napt44Policy
+from mapxdp.model.rule import MappingRule
 from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
@@ -126,12 +127,18 @@ class CustomerEdge:
         return Outcome(Reason.TRANSLATED, (self._out(ipv4, transport, source.address),))
 
     def _out(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
-        if self._domain.dmr is not None:
-            far_end = rfc6052.embed(self._domain.dmr, IPv4Address(ipv4.destination)).packed
-            return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, far_end)
-        assert self._domain.br is not None  # by Domain
+        far_end = self._far_end(ipv4.destination, transport)
+        if self._domain.mode.translates:
+            own = self._domain.source_ipv6(IPv4Address(source)).packed
+            return rfc7915.ipv4_to_ipv6(ipv4, transport, own, far_end)
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
-        return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
+        return encapsulation.encapsulate(inner, self._map_address, far_end)
+
+    def _far_end(self, destination: bytes, transport: Transport) -> bytes:
+        """Of a packet as it leaves: an echo message's identifier stands for both ports."""
+        is_echo = transport.protocol is Protocol.ICMP
+        port = transport.source_port if is_echo else transport.destination_port
+        return self._domain.destination_ipv6(IPv4Address(destination), port).packed
 
     def _is_hairpin(self, ipv4: Ipv4, transport: Transport) -> bool:
         return (
@@ -172,35 +179,42 @@ class CustomerEdge:
         return Endpoint(self._ipv4, port)
 
     def _translated(self, packet: bytes) -> bytes:
-        source, destination = ipv6_addresses(packet)
-        if destination != self._map_address:
+        source, destination = map(IPv6Address, ipv6_addresses(packet))
+        own = self._domain.own_ipv4(destination)
+        if own is None:
             raise Refused(Reason.NOT_MAP_ADDRESS)
-        dmr = self._domain.dmr
+        dmr, rule = self._domain.dmr, self._domain.rule_of_source(source)
         assert dmr is not None  # by Domain
-        if IPv6Address(source) not in dmr:
+        if rule is None and source not in dmr:
             raise Refused(Reason.SOURCE_OUTSIDE_DOMAIN)
         ipv6 = read_ipv6(packet)
         refuse_extension_headers(ipv6.next_header)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
         rfc7915.refuse_udp_without_checksum(transport)
-        remote = rfc6052.extract(dmr.prefixlen, IPv6Address(source)).packed
-        host = self._lan_destination(self._ipv4, transport, remote)
+        if rule is None:
+            remote = rfc6052.extract(dmr.prefixlen, source)
+        else:
+            remote = self._domain.peer_ipv4(rule, source)
+        self._check_ends(transport, remote.packed)
+        self._check_source(rule, source, remote, transport)
+        host = self._lan_destination(own.packed, transport, remote.packed)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         identification = random.getrandbits(16)
-        return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address, identification)
+        return rfc7915.ipv6_to_ipv4(ipv6, transport, remote.packed, host.address, identification)
 
     def _encapsulated(self, packet: bytes) -> bytes:
         source, destination = ipv6_addresses(packet)
         if destination != self._map_address:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         assert self._domain.br is not None  # by Domain
-        from_br = source == self._domain.br.packed
+        rule = self._domain.rule_of_source(IPv6Address(source))
+        from_domain = rule is not None or source == self._domain.br.packed
         next_header = next_header_of(packet)
         if next_header != PROTO_IPV4:
-            if from_br:
+            if from_domain:
                 refuse_extension_headers(next_header)
             raise Refused(Reason.NOT_ENCAPSULATED)
-        if not from_br:
+        if not from_domain:
             raise Refused(Reason.TUNNEL_SOURCE)
         outer = read_ipv6(packet)
         if IPv4Address(ipv4_destination(outer.payload)) not in self._domain.ipv4:
@@ -208,18 +222,31 @@ class CustomerEdge:
         ipv4 = read_ipv4(outer.payload)
         tos = encapsulation.decapsulated_tos(ipv4.tos, outer.traffic_class)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
+        self._check_ends(transport, ipv4.source)
+        self._check_source(rule, IPv6Address(source), IPv4Address(ipv4.source), transport)
         host = self._lan_destination(ipv4.destination, transport, ipv4.source)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         return encapsulation.renumbered(ipv4, transport, ipv4.source, host.address, tos).as_it_is()
 
-    def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
-        port = transport.destination_port
+    def _check_ends(self, transport: Transport, remote: bytes) -> None:
+        """RFC 7599 section 8.2: the port set first, then the source."""
         if _is_martian(remote) or self._is_from_ourselves(transport, remote):
             raise Refused(Reason.SOURCE_MARTIAN)
-        if port not in self._domain.port_set:
+        if transport.destination_port not in self._domain.port_set:
             raise Refused(Reason.PORT_OUTSIDE_SET)
+
+    def _check_source(
+        self, rule: MappingRule | None, ipv6: IPv6Address, ipv4: IPv4Address, transport: Transport
+    ) -> None:
+        """Under an FMR the addresses and the port have to belong together."""
+        if rule is not None and not self._domain.is_source_of(
+            rule, ipv6, ipv4, transport.source_port
+        ):
+            raise Refused(Reason.SOURCE_INCONSISTENT)
+
+    def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
         if not self._settings.translates_ports:
-            return Endpoint(destination, port)
+            return Endpoint(destination, transport.destination_port)
         return self._host_behind(transport, Endpoint(remote, transport.peer_port_of_source))
 
     def _is_from_ourselves(self, transport: Transport, remote: bytes) -> bool:
