@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.errors import InvalidValue
 from mapxdp.model import mtu, rfc6052
-from mapxdp.model.interface_id import InterfaceIdFormat
+from mapxdp.model.interface_id import InterfaceIdFormat, first_ipv4_bit
 from mapxdp.model.map_address import (
     ea_bits_of,
     forwarding_destination,
@@ -18,6 +18,8 @@ from mapxdp.model.map_address import (
     map_address,
     require_room_for_hosts,
     source_is_consistent,
+    translated_destination,
+    translated_source,
     with_host,
 )
 from mapxdp.model.mesh import ForwardingRules
@@ -219,16 +221,23 @@ class Domain:
         return rfc6052.embed(self.dmr, ipv4)
 
     def _peer_ipv6(self, rule: MappingRule, ipv4: IPv4Address, port: int | None) -> IPv6Address:
-        address = forwarding_destination(rule, ipv4, port, self.interface_id)
-        if not self.mode.translates:
-            return address
-        return with_host(address, rule.ipv4_of(ea_bits_of(rule, address)), ipv4, self.interface_id)
+        destination = translated_destination if self.mode.translates else forwarding_destination
+        return destination(rule, ipv4, port, self.interface_id)
 
     def source_ipv6(self, ipv4: IPv4Address) -> IPv6Address:
         """The source of packets from ``ipv4``, an address of this CE's."""
         if not self.mode.translates:
             return self.map_address
         return with_host(self.map_address, self.ipv4, ipv4, self.interface_id)
+
+    @property
+    def map_network(self) -> IPv6Network:
+        """What packets to this CE are addressed to: the MAP address alone, or in MAP-T of an
+        IPv4 prefix the addresses of all its hosts."""
+        if not self.mode.translates or self.assignment is not Assignment.PREFIX:
+            return IPv6Network((self.map_address, 128))
+        length = first_ipv4_bit(self.interface_id) + self.ipv4.prefixlen
+        return IPv6Network((int(self.map_address), length))
 
     def own_ipv4(self, ipv6: IPv6Address) -> IPv4Address | None:
         """The inverse: the IPv4 address a packet to ``ipv6`` is for in MAP-T; None: not ours."""
@@ -246,7 +255,7 @@ class Domain:
 
     def peer_ipv4(self, rule: MappingRule, ipv6: IPv6Address) -> IPv4Address:
         """The IPv4 address that a MAP-T packet from ``ipv6``, under an FMR, seems to be from."""
-        return host_of(ipv6, rule.ipv4_of(ea_bits_of(rule, ipv6)), self.interface_id)
+        return translated_source(rule, ipv6, self.interface_id)
 
     def is_source_of(
         self, rule: MappingRule, ipv6: IPv6Address, ipv4: IPv4Address, port: int | None

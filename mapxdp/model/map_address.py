@@ -57,7 +57,8 @@ def require_room_for_hosts(
         raise InvalidValue(
             field,
             f"/{length}",
-            f"in MAP-T the hosts of {prefix} are told apart by bits {room} to {room + 31} of the "
+            f"in MAP-T the hosts of {prefix} are told apart by bits {room} to "
+            f"{first_ipv4_bit(layout) + 31} of the "
             "MAP address, which it overwrites",
             f"use MAP-E, or an IPv6 prefix of at most {room} bits",
         )
@@ -80,6 +81,21 @@ def forwarding_destination(
     length = rule.map_prefix_length
     prefix = IPv6Network((int(rule.ipv6.network_address) | ea_bits << (128 - length), length))
     return map_address(prefix, rule.ipv4_of(ea_bits).network_address, psid, layout)
+
+
+def translated_destination(
+    rule: MappingRule, ipv4: IPv4Address, port: int | None, layout: InterfaceIdFormat
+) -> IPv6Address:
+    """The same in MAP-T, where the address has to say which host of a prefix is meant."""
+    address = forwarding_destination(rule, ipv4, port, layout)
+    return with_host(address, rule.ipv4_of(ea_bits_of(rule, address)), ipv4, layout)
+
+
+def translated_source(
+    rule: MappingRule, address: IPv6Address, layout: InterfaceIdFormat
+) -> IPv4Address:
+    """The IPv4 address that a MAP-T packet from ``address``, under ``rule``, claims to be from."""
+    return host_of(address, rule.ipv4_of(ea_bits_of(rule, address)), layout)
 
 
 def _psid_for(rule: MappingRule, port: int | None) -> int | None:
