@@ -27,6 +27,7 @@ MAP_TYPES = {
     "PROG_ARRAY": 3,
     "PERCPU_ARRAY": 6,
     "LRU_HASH": 9,
+    "LPM_TRIE": 11,
     "RINGBUF": 27,
 }
 PROGRAM_TYPE_SCHED_CLS = 3

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Napt44Policy
+from mapxdp.model.rule import MappingRule
 from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
@@ -273,15 +274,15 @@ class CustomerEdge:
         return Endpoint(self._ipv4, port)
 
     def _translated(self, packet: bytes) -> tuple[bytes, ...]:
-        source, destination = ipv6_addresses(packet)
-        if destination != self._map_address:
+        source, destination = map(IPv6Address, ipv6_addresses(packet))
+        if self._domain.own_ipv4(destination) is None:
             raise Refused(Reason.NOT_MAP_ADDRESS)
-        dmr = self._domain.dmr
+        dmr, rule = self._domain.dmr, self._domain.rule_of_source(source)
         assert dmr is not None  # by Domain
         error = icmpv6_error(packet)
         if error is not None:
             return (self._errors.from_domain(error),)
-        if IPv6Address(source) not in dmr:
+        if rule is None and source not in dmr:
             raise Refused(Reason.SOURCE_OUTSIDE_DOMAIN)
         ipv6 = read_ipv6(packet)
         if ipv6.next_header == PROTO_FRAGMENT:
@@ -293,15 +294,19 @@ class CustomerEdge:
     def _ipv4_from(self, ipv6: Ipv6, transport: Transport) -> Ipv4:
         """The packet for the LAN, if it may enter."""
         rfc7915.refuse_udp_without_checksum(transport)
-        remote = self._remote_of(ipv6)
-        host = self._lan_destination(self._ipv4, transport, remote)
+        source = IPv6Address(ipv6.source)
+        own = self._domain.own_ipv4(IPv6Address(ipv6.destination))
+        rule, dmr = self._domain.rule_of_source(source), self._domain.dmr
+        assert own is not None and dmr is not None  # by the caller
+        if rule is None:
+            remote = rfc6052.extract(dmr.prefixlen, source)
+        else:
+            remote = self._domain.peer_ipv4(rule, source)
+        self._check_ends(transport, remote.packed)
+        self._check_source(rule, source, remote, transport)
+        host = self._lan_destination(own.packed, transport, remote.packed)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
-        return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address)
-
-    def _remote_of(self, ipv6: Ipv6) -> bytes:
-        dmr = self._domain.dmr
-        assert dmr is not None  # by Domain
-        return rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.source)).packed
+        return rfc7915.ipv6_to_ipv4(ipv6, transport, remote.packed, host.address)
 
     def _fragment_from_domain(self, fragment: Ipv6Fragment) -> tuple[bytes, ...]:
         ipv6, part = fragment.ipv6, fragment.part
@@ -339,18 +344,19 @@ class CustomerEdge:
         if destination != self._map_address:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         assert self._domain.br is not None  # by Domain
-        from_br = source == self._domain.br.packed
+        rule = self._domain.rule_of_source(IPv6Address(source))
+        from_domain = rule is not None or source == self._domain.br.packed
         next_header = next_header_of(packet)
         error = icmpv6_error(packet)
         if error is not None:
             return (self._errors.about_tunnel(error),)
-        if from_br and next_header == PROTO_FRAGMENT:
+        if from_domain and next_header == PROTO_FRAGMENT:
             return self._decapsulated(self._outer_reassembled(read_ipv6_fragment(packet)))
         if next_header != PROTO_IPV4:
-            if from_br:
+            if from_domain:
                 refuse_extension_headers(next_header)
             raise Refused(Reason.NOT_ENCAPSULATED)
-        if not from_br:
+        if not from_domain:
             raise Refused(Reason.TUNNEL_SOURCE)
         return self._decapsulated(read_ipv6(packet))
 
@@ -374,28 +380,36 @@ class CustomerEdge:
             raise Refused(Reason.INNER_DESTINATION)
         ipv4 = read_ipv4(outer.payload)
         tos = encapsulation.decapsulated_tos(ipv4.tos, outer.traffic_class)
-        return self._inner_fragment(ipv4, tos) if ipv4.is_fragment else self._inner(ipv4, tos)
+        source = IPv6Address(outer.source)
+        if ipv4.is_fragment:
+            return self._inner_fragment(ipv4, tos, source)
+        return self._inner(ipv4, tos, source)
 
-    def _inner(self, ipv4: Ipv4, tos: int) -> tuple[bytes, ...]:
+    def _inner(self, ipv4: Ipv4, tos: int, source: IPv6Address) -> tuple[bytes, ...]:
         if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
             return (self._errors.from_tunnel(ipv4, tos),)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
-        return (self._inner_for_host(ipv4, transport, tos).as_it_is(),)
+        return (self._inner_for_host(ipv4, transport, tos, source).as_it_is(),)
 
-    def _inner_for_host(self, ipv4: Ipv4, transport: Transport, tos: int) -> Ipv4:
+    def _inner_for_host(
+        self, ipv4: Ipv4, transport: Transport, tos: int, outer_source: IPv6Address
+    ) -> Ipv4:
+        self._check_ends(transport, ipv4.source)
+        rule = self._domain.rule_of_source(outer_source)
+        self._check_source(rule, outer_source, IPv4Address(ipv4.source), transport)
         host = self._lan_destination(ipv4.destination, transport, ipv4.source)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         return encapsulation.renumbered(ipv4, transport, ipv4.source, host.address, tos)
 
-    def _inner_fragment(self, ipv4: Ipv4, tos: int) -> tuple[bytes, ...]:
+    def _inner_fragment(self, ipv4: Ipv4, tos: int, source: IPv6Address) -> tuple[bytes, ...]:
         ipv4.part.require_possible(IPV4_PAYLOAD_MAX)
         require_ports(ipv4.protocol, PROTO_ICMP)
-        key = ("inner", ipv4.source, ipv4.destination, ipv4.protocol, ipv4.identification)
+        key = ("inner", source, ipv4.source, ipv4.destination, ipv4.protocol, ipv4.identification)
         given = self._datagrams.followed(key, "downstream")
         if not self._datagrams.is_kept(key, "downstream"):
             if ipv4.part.offset == 0:
                 transport = read_first_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
-                first = self._inner_for_host(ipv4, transport, tos)
+                first = self._inner_for_host(ipv4, transport, tos, source)
                 self._datagrams.follow(key, first.destination)
                 return (first.as_it_is(),)
             if given is not None:
@@ -403,23 +417,34 @@ class CustomerEdge:
                 return (encapsulation.readdressed(ipv4, ipv4.source, given, tos).as_it_is(),)
         head, payload = self._datagrams.keep(key, ipv4.part, (ipv4, tos), "downstream")
         assert isinstance(head, tuple)
-        return self._inner_complete(permitted_fragments(head[0], payload), head[1])
+        return self._inner_complete(permitted_fragments(head[0], payload), head[1], source)
 
-    def _inner_complete(self, ipv4: Ipv4, tos: int) -> tuple[bytes, ...]:
+    def _inner_complete(self, ipv4: Ipv4, tos: int, source: IPv6Address) -> tuple[bytes, ...]:
         if fits_ingress(ipv4.payload):
-            return self._inner(ipv4, tos)
+            return self._inner(ipv4, tos, source)
         transport = read_first_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
-        made = self._inner_for_host(ipv4, transport, tos)
+        made = self._inner_for_host(ipv4, transport, tos, source)
         return inner_arrived(made)
 
-    def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
-        port = transport.destination_port
+    def _check_ends(self, transport: Transport, remote: bytes) -> None:
+        """RFC 7599 section 8.2: the port set first, then the source."""
         if is_martian(remote) or self._is_from_ourselves(transport, remote):
             raise Refused(Reason.SOURCE_MARTIAN)
-        if port not in self._domain.port_set:
+        if transport.destination_port not in self._domain.port_set:
             raise Refused(Reason.PORT_OUTSIDE_SET)
+
+    def _check_source(
+        self, rule: MappingRule | None, ipv6: IPv6Address, ipv4: IPv4Address, transport: Transport
+    ) -> None:
+        """Under an FMR the addresses and the port have to belong together."""
+        if rule is not None and not self._domain.is_source_of(
+            rule, ipv6, ipv4, transport.source_port
+        ):
+            raise Refused(Reason.SOURCE_INCONSISTENT)
+
+    def _lan_destination(self, destination: bytes, transport: Transport, remote: bytes) -> Endpoint:
         if not self._settings.translates_ports:
-            return Endpoint(destination, port)
+            return Endpoint(destination, transport.destination_port)
         return self._host_behind(transport, Endpoint(remote, transport.peer_port_of_source))
 
     def _is_from_ourselves(self, transport: Transport, remote: bytes) -> bool:

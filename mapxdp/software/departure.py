@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
+from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
 from mapxdp.software.datagrams import Datagrams, Part
@@ -65,9 +65,9 @@ class Departure:
     def of_whole(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
         """A packet that leaves as one."""
         if self._domain.mode.translates:
-            return self._translated(ipv4, transport).to_bytes()
+            return self._translated(ipv4, transport, source).to_bytes()
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
-        return self._tunnelled(inner, self._far_end(ipv4)).to_bytes()
+        return self._tunnelled(inner, self._far_end(ipv4, transport)).to_bytes()
 
     def of_cut(
         self, ipv4: Ipv4, transport: Transport, source: bytes, identification: int
@@ -80,9 +80,9 @@ class Departure:
         self, ipv4: Ipv4, transport: Transport, source: bytes, identification: int
     ) -> tuple[tuple[bytes, ...], Given46]:
         """A first fragment, and what those after it get."""
-        given = Given46(self._far_end(ipv4), source, identification)
+        given = Given46(self._far_end(ipv4, transport), source, identification)
         if self._domain.mode.translates:
-            return self._parted(self._translated(ipv4, transport), ipv4.part, given), given
+            return self._parted(self._translated(ipv4, transport, source), ipv4.part, given), given
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return self._inner_parted(inner, given), given
 
@@ -93,7 +93,7 @@ class Departure:
                 traffic_class=ipv4.tos,
                 hop_limit=ipv4.ttl,
                 next_header=ipv4.protocol,
-                source=self._map_address,
+                source=self._own(given.source),
                 destination=given.far_end,
                 payload=ipv4.payload,
             )
@@ -105,9 +105,9 @@ class Departure:
         self, ipv4: Ipv4, transport: Transport, source: bytes, identification: int
     ) -> tuple[bytes, ...]:
         """A datagram that came in fragments and leaves in others."""
-        far_end = self._far_end(ipv4)
+        far_end = self._far_end(ipv4, transport)
         if self._domain.mode.translates:
-            header = self._translated(ipv4, transport)
+            header = self._translated(ipv4, transport, source)
             part = Part(0, False, header.payload)
             return ipv6_fragments(header, part, identification, self._lowest)
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
@@ -138,14 +138,18 @@ class Departure:
             self.cut += 1
         return packets
 
-    def _translated(self, ipv4: Ipv4, transport: Transport) -> Ipv6:
-        return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, self._far_end(ipv4))
+    def _translated(self, ipv4: Ipv4, transport: Transport, source: bytes) -> Ipv6:
+        far_end = self._far_end(ipv4, transport)
+        return rfc7915.ipv4_to_ipv6(ipv4, transport, self._own(source), far_end)
 
     def _tunnelled(self, inner: Ipv4, far_end: bytes) -> Ipv6:
         return encapsulation.tunnel_packet(inner, self._map_address, far_end)
 
-    def _far_end(self, ipv4: Ipv4) -> bytes:
-        if self._domain.dmr is not None:
-            return rfc6052.embed(self._domain.dmr, IPv4Address(ipv4.destination)).packed
-        assert self._domain.br is not None  # by Domain
-        return self._domain.br.packed
+    def _far_end(self, ipv4: Ipv4, transport: Transport) -> bytes:
+        """Of a packet as it leaves: an echo message's identifier stands for both ports."""
+        is_echo = transport.protocol is Protocol.ICMP
+        port = transport.source_port if is_echo else transport.destination_port
+        return self._domain.destination_ipv6(IPv4Address(ipv4.destination), port).packed
+
+    def _own(self, source: bytes) -> bytes:
+        return self._domain.source_ipv6(IPv4Address(source)).packed

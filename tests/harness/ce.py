@@ -54,10 +54,11 @@ class LoadedCe:
 
     def __init__(self, ce_domain: Domain, **capacities: int) -> None:
         self.domain = ce_domain
-        contract = tables.contract_for(ce_domain.port_set)
+        contract = tables.contract_for(ce_domain.port_set, len(ce_domain.forwarding_rules))
         contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
+        state.write_rules(self.maps, ce_domain)
         self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
         #: The interface packets are on, for tests of programs that send more than the packet.
         self.link: TrialLink | None = None

@@ -156,6 +156,7 @@ C_LAYERS = (
     {"byteorder.h", "csum.h", "headers.h", "packet.h", "parse.h"},
     {
         "port_set.h",
+        "map_address.h",
         "rfc6052.h",
         "rfc7915_46.h",
         "rfc7915_64.h",
@@ -171,6 +172,7 @@ C_LAYERS = (
         "portable.h",
         "config.h",
         "counters.h",
+        "rules.h",
         "pool.h",
         "event_log.h",
         "napt44.h",

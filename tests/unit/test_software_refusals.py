@@ -42,7 +42,7 @@ from scapy_tools import (
     sole,
 )
 
-from harness.domains import BR, domain
+from harness.domains import BR, EXAMPLE_RULE, domain
 from mapxdp import software
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Mode
@@ -504,6 +504,19 @@ def test_a_packet_for_which_the_table_of_flows_has_no_room() -> None:
     assert (outcome.reason, outcome.packets) == (Reason.FLOWS_FULL, ())
 
 
+@pytest.mark.parametrize("mode", [Mode.MAP_T, Mode.MAP_E])
+def test_a_source_that_is_not_the_address_of_its_port(mode: Mode) -> None:
+    """RFC 7597 section 8.1: the peer 192.0.2.33 of PSID 0x34 has port 1232, not 1236."""
+    mesh = domain(mode, replace(EXAMPLE_RULE, forwarding=True))
+    peer, own = "2001:db8:21:3400:0:c000:221:34", str(mesh.map_address)
+    for port, reason in ((1232, Reason.NO_MAPPING), (1236, Reason.SOURCE_INCONSISTENT)):
+        inner = UDP(sport=port, dport=1232) / b"data"
+        if mode is Mode.MAP_E:
+            inner = IP(src="192.0.2.33", dst="192.0.2.18") / inner
+        outcome = new_ce(mesh).from_wan(bytes(IPv6(src=peer, dst=own) / inner))
+        assert outcome == Outcome(reason)
+
+
 def test_every_reason_in_the_sources_is_produced_here() -> None:
     tables = (
         FROM_LAN,
@@ -516,7 +529,7 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     )
     produced = {reason.name for table in tables for reason in table}
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
-    produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
+    produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL", "SOURCE_INCONSISTENT"}
     produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
     produced |= {reason.name for reason in test_software_fragments.PRODUCED}
     assert software.__file__ is not None
