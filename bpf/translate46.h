@@ -11,6 +11,7 @@
 #include "parse.h"
 #include "rfc7915_46.h"
 #include "rfc7915_icmp.h"
+#include "traffic_class.h"
 #include "transport_change.h"
 #include "virtual_port.h"
 
@@ -179,6 +180,7 @@ INLINE void translate_46(const struct config *config, const void *data, const vo
 
 	rfc6052_embed(config->far_end, config->dmr_length, ipv4->destination, destination);
 	ipv6_header_from_ipv4(&packet->ipv4, config->map_address, destination, &out->ipv6);
+	set_traffic_class(&out->ipv6, translated_class(config, ipv4->tos));
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	new = sum_ipv6(out->ipv6.source) + sum_ipv6(out->ipv6.destination);
 	if (packet->transport.index == INDEX_ICMP) {
@@ -205,6 +207,7 @@ INLINE void encapsulate_46(const struct config *config, const void *data, const 
 	__be32 source = public_source(config, packet);
 
 	tunnel_header(&packet->ipv4, config->map_address, config->far_end, &out->outer);
+	set_traffic_class(&out->outer, tunnel_class(config, ipv4->tos));
 	ipv4_header_renumbered(ipv4, source, ipv4->destination, ipv4->tos, &out->inner);
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	if (packet->transport.index != INDEX_ICMP)

@@ -87,5 +87,7 @@ def _customer_edge(config: Config) -> CustomerEdge:
             mss=config.mss_clamp.limit(ipv4_mtu),
             translates_ports=config.napt44 is not Napt44Mode.NONE,
             policy=config.policy,
+            translation=config.translation,
+            lowest_ipv6_mtu=config.lowest_ipv6_mtu,
         ),
     )

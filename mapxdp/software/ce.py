@@ -136,12 +136,13 @@ class CustomerEdge:
         return Outcome(Reason.TRANSLATED, (self._out(ipv4, transport, source.address),))
 
     def _out(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
+        fixed = self._settings.translation.traffic_class
         if self._domain.dmr is not None:
             far_end = rfc6052.embed(self._domain.dmr, IPv4Address(ipv4.destination)).packed
-            return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, far_end)
+            return rfc7915.ipv4_to_ipv6(ipv4, transport, self._map_address, far_end, fixed)
         assert self._domain.br is not None  # by Domain
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
-        return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
+        return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed, fixed)
 
     def _is_hairpin(self, ipv4: Ipv4, transport: Transport) -> bool:
         return (

@@ -73,10 +73,16 @@ def renumbered(
     return dataclasses.replace(changed, checksum=field)
 
 
-def encapsulate(ipv4: Ipv4, source: bytes, destination: bytes) -> bytes:
-    """The packet inside a tunnel header; Traffic Class is a copy of TOS."""
+def encapsulate(
+    ipv4: Ipv4, source: bytes, destination: bytes, traffic_class: int | None = None
+) -> bytes:
+    """The packet inside a tunnel header; ``traffic_class`` None copies TOS.
+
+    The congestion mark is TOS's in any case: it has to cross the tunnel.
+    """
+    dscp = ipv4.tos if traffic_class is None else traffic_class
     return Ipv6(
-        traffic_class=ipv4.tos,
+        traffic_class=dscp & ~3 | ipv4.tos & 3,
         hop_limit=TUNNEL_HOP_LIMIT,
         next_header=PROTO_IPV4,
         source=source,

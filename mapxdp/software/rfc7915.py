@@ -31,8 +31,17 @@ def refuse_udp_without_checksum(transport: Transport) -> None:
         raise Refused(Reason.UDP_CHECKSUM_ZERO)
 
 
-def ipv4_to_ipv6(ipv4: Ipv4, transport: Transport, source: bytes, destination: bytes) -> bytes:
-    """Section 4: the packet under an IPv6 header. ``transport`` has its new port already."""
+def ipv4_to_ipv6(
+    ipv4: Ipv4,
+    transport: Transport,
+    source: bytes,
+    destination: bytes,
+    traffic_class: int | None = None,
+) -> bytes:
+    """Section 4: the packet under an IPv6 header. ``transport`` has its new port already.
+
+    ``traffic_class`` None copies TOS.
+    """
     if transport.protocol is Protocol.ICMP:
         next_header = PROTO_ICMPV6
         transport = transport.replaced(0, bytes([_ECHO_46[transport.icmp_type]]))
@@ -45,7 +54,7 @@ def ipv4_to_ipv6(ipv4: Ipv4, transport: Transport, source: bytes, destination: b
             ipv4.source + ipv4.destination, source + destination
         )
     return Ipv6(
-        traffic_class=ipv4.tos,
+        traffic_class=ipv4.tos if traffic_class is None else traffic_class,
         hop_limit=ipv4.ttl,
         next_header=next_header,
         source=source,

@@ -55,6 +55,8 @@ class Follower:
             translates_ports=ce.settings.napt44 is Napt44Kind.BPF,
             on_link=ce.settings.on_link,
             policy=policy,
+            translation=ce.settings.translation,
+            lowest_ipv6_mtu=ce.settings.lowest_ipv6_mtu,
         )
         self.software = CustomerEdge(ce.domain, settings, napt44)
 

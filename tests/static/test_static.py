@@ -161,6 +161,7 @@ C_LAYERS = (
         "rfc7915_64.h",
         "rfc7915_icmp.h",
         "encapsulation.h",
+        "traffic_class.h",
         "mss.h",
         "mapping_state.h",
         "transport_change.h",
