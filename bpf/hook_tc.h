@@ -17,6 +17,16 @@
 
 enum { VLAN_ID_MASK = 0xfff };
 
+/* The words that a tail call takes along beside the packet. */
+enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
+
+/* Does not return where another program takes over. */
+INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
+{
+	kernel_tail_call(skb, MAP(programs), program);
+	return REASON_PROGRAM_MISSING;
+}
+
 INLINE const void *tc_data(const struct __sk_buff *skb)
 {
 	return (const void *)(long)skb->data;

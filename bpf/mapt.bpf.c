@@ -2,12 +2,13 @@
 /* MAP-T (RFC 7599): the programs of a WAN interface.
  *
  *   mapt_46         TC egress, and what it tail-calls:
- *   mapt_46_…       see hook_tc_46.h
+ *   mapt_46_…       see hook_tc_46.h and hook_tc_prepare.h
  *   mapt_64         TC ingress
  *   mapt_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_prepare.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -74,6 +75,16 @@ PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 	return tc_refuse_and_tell(skb);
 }
 
+PROGRAM int mapt_46_options(struct __sk_buff *skb)
+{
+	return tc_options(skb);
+}
+
+PROGRAM int mapt_46_checksum(struct __sk_buff *skb)
+{
+	return tc_checksum(skb);
+}
+
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
@@ -105,7 +116,11 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
 	down->bytes = ipv4_length_from_ipv6(&packet.ipv6);
 	translate_64(down->config, tc_data(skb), tc_end(skb), &packet, kernel_random(), &out);
-	return emit_64(skb, &packet.transport, &out);
+	reason = emit_64(skb, &packet.transport, &out);
+	/* Not even RFC 6935 allows it here, but such packets come: IPv4 may lack the checksum. */
+	if (!reason && lacks_checksum(&packet.transport))
+		count_event(DIRECTION_64, REASON_UDP_CHECKSUM_ABSENT);
+	return reason;
 }
 
 PROGRAM int mapt_64(struct __sk_buff *skb)

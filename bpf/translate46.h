@@ -44,6 +44,9 @@ INLINE enum reason admit_46(const struct config *config, const void *data, const
 	reason = choose_46(config, packet->ipv4.header.source, packet->ipv4.header.destination);
 	if (reason)
 		return reason;
+	/* A tunnel carries options; before translation somebody has to look at them. */
+	if (config->dmr_length && has_options(&packet->ipv4.header))
+		return REASON_SOURCE_ROUTE;
 	reason = refuse_ipv4(&packet->ipv4.header);
 	if (reason)
 		return reason;

@@ -122,8 +122,6 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
 	if (reason)
 		return reason;
-	if (lacks_checksum(&packet->transport))
-		return REASON_UDP_CHECKSUM_ZERO;
 	packet->ends.source = rfc6052_extract(packet->ipv6.source, config->dmr_length);
 	return find_endpoint(config, &packet->transport, config->ipv4, &packet->ends);
 }

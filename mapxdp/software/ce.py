@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from mapxdp.model import rfc6052
@@ -18,7 +18,8 @@ from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
-from mapxdp.software import encapsulation, rfc7915
+from mapxdp.software import encapsulation, ipv4_options, rfc7915
+from mapxdp.software.budget import Budget
 from mapxdp.software.carried_errors import CarriedErrors
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.martians import is_martian
@@ -30,6 +31,7 @@ from mapxdp.software.wire import (
     PROTO_ICMP,
     PROTO_ICMPV6,
     PROTO_IPV4,
+    PROTO_UDP,
     Ipv4,
     icmpv6_error,
     ipv4_destination,
@@ -65,7 +67,8 @@ class CustomerEdge:
         self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.policy)
         self._map_address = domain.map_address.packed
         self._ipv4 = domain.ipv4.network_address.packed
-        self._refuser = Refuser(self._ipv4, settings.policy.refusal, self.napt44.now)
+        budget = Budget(self.napt44.now)
+        self._refuser = Refuser(self._ipv4, settings.policy.refusal, settings.ipv4_mtu, budget)
         self._clamped = {"upstream": 0, "downstream": 0}
         self._errors = CarriedErrors(
             domain,
@@ -74,6 +77,7 @@ class CustomerEdge:
             settings.ipv4_mtu + domain.mode.overhead,
             translates_ports=settings.translates_ports,
         )
+        self._udp_checksums = {"upstream": 0, "downstream": 0}
 
     def events(self, direction: str) -> Counter[Reason]:
         """What happened beside the verdicts, ``upstream`` or ``downstream``."""
@@ -85,7 +89,10 @@ class CustomerEdge:
         )
         if direction == "upstream":
             events[Reason.REFUSAL_SENT] = self._refuser.sent
+            events[Reason.UDP_CHECKSUM_COMPUTED] = self._udp_checksums["upstream"]
             events += self.napt44.events
+        else:
+            events[Reason.UDP_CHECKSUM_ABSENT] = self._udp_checksums["downstream"]
         return +events
 
     def from_lan(self, packet: bytes) -> Outcome:
@@ -94,6 +101,10 @@ class CustomerEdge:
         It leaves as IPv6, or goes back into the LAN as IPv4.
         """
         try:
+            self.upstream_destination(packet)
+            if self._domain.mode.translates:
+                packet = ipv4_options.left_out(packet)
+                packet = self._with_udp_checksum(packet)
             return self._upstream(packet)
         except Refused as refused:
             return Outcome(refused.reason, answers=self._refuser.answers(packet, refused.reason))
@@ -120,20 +131,31 @@ class CustomerEdge:
         return destination
 
     def _upstream(self, packet: bytes) -> Outcome:
-        self.upstream_destination(packet)
         ipv4 = read_ipv4(packet)
         if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
             return self._errors.from_lan(ipv4)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
-        if self._domain.mode.translates:
-            rfc7915.refuse_udp_without_checksum(transport)
-        if 20 + len(ipv4.payload) > self._settings.ipv4_mtu:
+        if ipv4.total_length > self._settings.ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
         source = self._public_source(ipv4, transport)
         if self._is_hairpin(ipv4, transport):
             return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
         transport = self._with_mss_clamped(transport.with_source_port(source.port), "upstream")
         return Outcome(Reason.TRANSLATED, (self._out(ipv4, transport, source.address),))
+
+    def _with_udp_checksum(self, packet: bytes) -> bytes:
+        """The packet with the checksum that IPv6 asks for; Refused where it is not to have it."""
+        ipv4 = read_ipv4(packet)
+        if ipv4.protocol != PROTO_UDP:
+            return packet
+        transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
+        if transport.checksum:
+            return packet
+        if not self._settings.translation.compute_udp_checksum:
+            raise Refused(Reason.UDP_CHECKSUM_ZERO)
+        self._udp_checksums["upstream"] += 1
+        data = rfc7915.with_udp_checksum(ipv4.source, ipv4.destination, ipv4.payload)
+        return replace(ipv4, payload=data).as_it_is()
 
     def _out(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
         fixed = self._settings.translation.traffic_class
@@ -196,10 +218,10 @@ class CustomerEdge:
         ipv6 = read_ipv6(packet)
         refuse_extension_headers(ipv6.next_header)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
-        rfc7915.refuse_udp_without_checksum(transport)
         remote = rfc6052.extract(dmr.prefixlen, IPv6Address(source)).packed
         host = self._lan_destination(self._ipv4, transport, remote)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
+        self._udp_checksums["downstream"] += rfc7915.lacks_checksum(transport)
         identification = random.getrandbits(16)
         return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address, identification)
 

@@ -38,7 +38,7 @@ _FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
 
 @dataclass(frozen=True, slots=True)
 class Ipv4:
-    """An IPv4 packet without options that is no fragment. Addresses are 4 octets.
+    """An IPv4 packet that is no fragment. Addresses are 4 octets.
 
     ``flags`` is their 16-bit word: DONT_FRAGMENT, and the reserved bit, which a tunnel carries.
     """
@@ -52,13 +52,19 @@ class Ipv4:
     source: bytes
     destination: bytes
     payload: bytes
+    options: bytes = b""
+
+    @property
+    def total_length(self) -> int:
+        """Of the packet."""
+        return _IPV4.size + len(self.options) + len(self.payload)
 
     def header(self, checksum_field: int) -> bytes:
-        """The 20 octets of the header."""
-        return _IPV4.pack(
-            0x45,
+        """The octets of the header, options among them."""
+        fixed = _IPV4.pack(
+            0x45 + len(self.options) // 4,
             self.tos,
-            _IPV4.size + len(self.payload),
+            self.total_length,
             self.identification,
             self.flags,
             self.ttl,
@@ -67,6 +73,7 @@ class Ipv4:
             self.source,
             self.destination,
         )
+        return fixed + self.options
 
     def with_checksum(self) -> bytes:
         """The packet, its header checksum computed."""
@@ -122,8 +129,7 @@ def read_ipv4(packet: bytes) -> Ipv4:
     first, tos, total, identification, fragment, ttl, protocol, field, source, destination = (
         _IPV4.unpack_from(packet)
     )
-    if first != 0x45:
-        raise Refused(Reason.SOURCE_ROUTE)
+    length = (first & 0xF) * 4
     if fragment & _FRAGMENT_BITS:
         raise Refused(Reason.FRAGMENT_INVALID)
     return Ipv4(
@@ -135,7 +141,8 @@ def read_ipv4(packet: bytes) -> Ipv4:
         checksum=field,
         source=source,
         destination=destination,
-        payload=packet[_IPV4.size : total],
+        payload=packet[length:total],
+        options=packet[_IPV4.size : length],
     )
 
 

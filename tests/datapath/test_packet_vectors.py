@@ -28,7 +28,6 @@ VECTORS: dict[str, dict[str, Any]] = {
 
 #: What is not handled yet is refused for its reason.
 REFUSED = {
-    "pkt-mapt-udp-zero": Reason.UDP_CHECKSUM_ZERO,
     "pkt-mapt-frag-first": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,

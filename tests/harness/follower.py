@@ -157,7 +157,8 @@ def _mixed(x: int) -> int:
 def _words(packet: bytes) -> tuple[int, int]:
     """Endpoint and remote of a packet from the LAN, as BPF's tables hold them."""
     is_echo = packet[9] == packets.ICMP
-    source_at, remote_port = (24, 0) if is_echo else (20, _number(packet, 22))
+    at = (packet[0] & 0xF) * 4
+    source_at, remote_port = (at + 4, 0) if is_echo else (at, _number(packet, at + 2))
     endpoint = _native(packet[12:16]) | _number(packet, source_at) << 32
     return endpoint, _native(packet[16:20]) | remote_port << 32
 
@@ -186,13 +187,15 @@ def _given_port(outcome: Outcome) -> int | None:
     (packet,) = outcome.packets
     if outcome.reason is not Reason.HAIRPINNED:
         return source_port(packet)
-    return None if packet[9] == packets.ICMP else _number(packet, 20)
+    return None if packet[9] == packets.ICMP else _number(packet, (packet[0] & 0xF) * 4)
 
 
 def source_port(packet: bytes) -> int:
     """Source port or identifier of the IPv6 packet that left, whatever is around it."""
     tunnelled = packet[6] == packets.IPV4
-    at, protocol = (60, packet[49]) if tunnelled else (40, packet[6])
+    at, protocol = 40, packet[6]
+    if tunnelled:
+        at, protocol = 40 + (packet[40] & 0xF) * 4, packet[49]
     if protocol in (packets.ICMP, packets.ICMPV6):
         at += 4
     return int.from_bytes(packet[at : at + 2], "big")

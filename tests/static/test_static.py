@@ -162,6 +162,8 @@ C_LAYERS = (
         "rfc7915_icmp.h",
         "encapsulation.h",
         "traffic_class.h",
+        "ipv4_options.h",
+        "udp_checksum.h",
         "mss.h",
         "mapping_state.h",
         "transport_change.h",
@@ -171,6 +173,7 @@ C_LAYERS = (
     {
         "portable.h",
         "config.h",
+        "scratch.h",
         "counters.h",
         "pool.h",
         "event_log.h",
@@ -186,7 +189,14 @@ C_LAYERS = (
         "control.h",
     },
     {"translate46.h", "translate64.h", "hairpin.h", "refusal.h"},
-    {"hook_tc.h", "hook_tc_46.h", "hook_tc_around.h", "hook_tc_control.h"},
+    {
+        "hook_tc.h",
+        "hook_tc_46.h",
+        "hook_tc_around.h",
+        "hook_tc_sum.h",
+        "hook_tc_prepare.h",
+        "hook_tc_control.h",
+    },
     {"mapt.bpf.c", "mape.bpf.c"},
 )
 

@@ -47,6 +47,7 @@ from mapxdp.model import rfc6052
 from mapxdp.model.domain import Mode
 from mapxdp.model.napt44 import MappingPolicy
 from mapxdp.model.timeouts import Protocol
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.verdict import Outcome
@@ -177,11 +178,8 @@ FROM_LAN: Cases = {
         "the modem's page": to("192.168.100.1"),
         "the modem's ICMP": IP(src=HOST, dst="192.168.100.1") / ICMP(type=13),
     },
-    Reason.SOURCE_ROUTE: {
-        "options": from_host(SYN, options=[b"\x94\x04\x00\x00"]),
-        "options of a fragment": from_host(SYN, options=b"\1" * 4, flags="MF"),
-    },
     Reason.FRAGMENT_INVALID: {
+        "options of a fragment": from_host(SYN, options=b"\1" * 4, flags="MF"),
         "first fragment": from_host(SYN, flags="MF"),
         "later fragment": from_host(SYN, frag=1),
         "last offset": from_host(SYN, frag=0x1FFF),
@@ -237,9 +235,6 @@ FROM_WAN_MAP_T: Cases = {
     },
     Reason.PROTOCOL_WITHOUT_PORTS: {
         "IPv4": from_server(Mode.MAP_T, IP(src=SERVER, dst=OWN_IPV4) / REPLY),
-    },
-    Reason.UDP_CHECKSUM_ZERO: {
-        "no UDP checksum": from_server(Mode.MAP_T, UDP(dport=PORT, chksum=0)),
     },
     Reason.PORT_OUTSIDE_SET: {
         "port 0": from_server(Mode.MAP_T, UDP(dport=0)),
@@ -310,9 +305,6 @@ FROM_WAN_MAP_E: Cases = {
         "another address": in_tunnel(IP(src=SERVER, dst="192.0.2.19") / REPLY),
         "another's fragment": in_tunnel(IP(src=SERVER, dst="192.0.2.19", frag=1) / REPLY),
     },
-    Reason.SOURCE_ROUTE: {
-        "options inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, options=b"\1" * 4) / REPLY),
-    },
     Reason.CONGESTION_MARK_LOST: {
         "mark lost": IPv6(src=str(BR), dst=OWN_IPV6, tc=3) / INNER,
         "mark lost on GRE": IPv6(src=str(BR), dst=OWN_IPV6, tc=3)
@@ -330,6 +322,7 @@ FROM_WAN_MAP_E: Cases = {
         "an identifier of our own": in_tunnel(IP(src=OWN_IPV4, dst=OWN_IPV4) / ICMP(id=PORT)),
     },
     Reason.NO_MAPPING: {
+        "options inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, options=b"\1" * 4) / REPLY),
         "from another CE of our address": in_tunnel(
             IP(src=OWN_IPV4, dst=OWN_IPV4) / UDP(sport=1236, dport=PORT)
         ),
@@ -443,9 +436,20 @@ def test_the_longest_packet_there_is() -> None:
     assert len(packet) == IP(packet).len == 0xFFFF
 
 
-def test_udp_without_checksum_is_refused_in_map_t_alone() -> None:
+def test_udp_without_checksum_is_refused_in_map_t_alone_if_it_is_not_to_be_computed() -> None:
     packet = bytes(from_host(UDP(sport=40000, dport=53, chksum=0)))
-    assert ce_for(Mode.MAP_T).from_lan(packet) == Outcome(Reason.UDP_CHECKSUM_ZERO)
+    policy = TranslationPolicy(compute_udp_checksum=False)
+    for mode, reason in ((Mode.MAP_T, Reason.UDP_CHECKSUM_ZERO), (Mode.MAP_E, Reason.TRANSLATED)):
+        settings = CeSettings(ipv4_mtu=1460, mss=None, translation=policy)
+        assert CustomerEdge(domain(mode), settings).from_lan(packet).reason is reason
+
+
+@pytest.mark.parametrize("kind", [131, 137], ids=["loose", "strict"])
+def test_a_source_route_is_refused_in_map_t_alone(kind: int) -> None:
+    route = bytes([kind, 7, 4, 10, 0, 0, 1, 0])
+    packet = bytes(from_host(SYN, options=route))
+    refused = ce_for(Mode.MAP_T).from_lan(packet)
+    assert (refused.reason, len(refused.answers)) == (Reason.SOURCE_ROUTE, 1)
     assert ce_for(Mode.MAP_E).from_lan(packet).reason is Reason.TRANSLATED
 
 
@@ -515,6 +519,7 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
     produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
     produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
+    produced |= {"UDP_CHECKSUM_ZERO", "SOURCE_ROUTE"}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {

@@ -46,7 +46,6 @@ SERVER_IPV6 = "2001:db8:ffff:0:a:203:400:0"
 
 #: Vectors of packets that are not handled yet, and the reason that says so.
 NOT_HANDLED = {
-    "pkt-mapt-udp-zero": Reason.UDP_CHECKSUM_ZERO,
     "pkt-mapt-frag-first": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,
@@ -57,6 +56,7 @@ HANDLED = {
     "pkt-mapt-tcp-up",
     "pkt-mapt-udp-up",
     "pkt-mapt-udp-ffff",
+    "pkt-mapt-udp-zero",
     "pkt-mapt-echo-up",
     "pkt-mapt-tcp-down",
     "pkt-mapt-tcp-down-big",
