@@ -94,6 +94,17 @@ struct tc_downstream {
  * the former, and becomes that of the latter. */
 typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
 
+/* What is not for the fast path goes to a program of its own. */
+INLINE enum reason tc_detour_64(struct __sk_buff *skb, enum reason reason)
+{
+	switch (reason) {
+	case REASON_EXTENSION_HEADER:
+		return tc_continue(skb, PROGRAM_EXTENSION_64);
+	default:
+		return reason;
+	}
+}
+
 /* The whole of a downstream program; the step is inlined into it. */
 INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
 {
@@ -108,7 +119,7 @@ INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
 		reason = REASON_VLAN_TAGGED;
 	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
 		tc_pull_headers(skb);
-		reason = step(skb, &down);
+		reason = tc_detour_64(skb, step(skb, &down));
 	}
 	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
 }

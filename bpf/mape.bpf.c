@@ -3,11 +3,13 @@
  *
  *   mape_46         TC egress, and what it tail-calls:
  *   mape_46_…       see hook_tc_46.h
- *   mape_64         TC ingress
+ *   mape_64         TC ingress, and what it tail-calls:
+ *   mape_64_…       see hook_tc_extension.h
  *   mape_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_extension.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -127,4 +129,9 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 PROGRAM int mape_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, decapsulate_and_emit_64);
+}
+
+PROGRAM int mape_64_extension(struct __sk_buff *skb)
+{
+	return tc_extension(skb);
 }

@@ -3,11 +3,13 @@
  *
  *   mapt_46         TC egress, and what it tail-calls:
  *   mapt_46_…       see hook_tc_46.h and hook_tc_prepare.h
- *   mapt_64         TC ingress
+ *   mapt_64         TC ingress, and what it tail-calls:
+ *   mapt_64_…       see hook_tc_extension.h
  *   mapt_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_extension.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
 
@@ -126,4 +128,14 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 PROGRAM int mapt_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, translate_and_emit_64);
+}
+
+PROGRAM int mapt_64_extension(struct __sk_buff *skb)
+{
+	return tc_extension(skb);
+}
+
+PROGRAM int mapt_64_refuse(struct __sk_buff *skb)
+{
+	return tc_refuse_and_tell_64(skb);
 }

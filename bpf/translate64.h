@@ -91,12 +91,19 @@ INLINE enum reason admit_64(const struct config *config, const void *data, const
 /* What still fits into an IPv4 packet. */
 enum { PAYLOAD_MAX = 65535 - sizeof(struct ipv4_header) };
 
-INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
+INLINE enum reason check_payload_length(const struct ipv6_view *ipv6, __u32 available)
 {
 	if (!ipv6->payload_length || ipv6->payload_length > PAYLOAD_MAX ||
 	    ipv6->payload_length + sizeof(struct ipv6_header) > available)
 		return REASON_MALFORMED_IPV6;
-	return refuse_extension(ipv6->next_header);
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
+{
+	enum reason reason = check_payload_length(ipv6, available);
+
+	return reason ? reason : refuse_extension(ipv6->next_header);
 }
 
 /* MAP-T: an IPv6 packet proved to come from the DMR. */
@@ -175,7 +182,9 @@ INLINE enum reason admit_outer_64(const struct config *config, const void *data,
 	from_br = same_ipv6(outer->source, config->far_end);
 	if (outer->next_header == PROTOCOL_IPV4)
 		return from_br ? check_payload(outer, available) : REASON_TUNNEL_SOURCE;
-	reason = from_br ? refuse_extension(outer->next_header) : REASON_TRANSLATED;
+	/* Somebody has to look behind extension headers, whoever sent them. */
+	if (from_br || is_extension_header(outer->next_header))
+		reason = refuse_extension(outer->next_header);
 	return reason ? reason : REASON_NOT_ENCAPSULATED;
 }
 

@@ -15,7 +15,8 @@ from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
-#: The tail-called programs of every mode (bpf/hook_tc_46.h), by direction and step.
+#: The tail-called programs of every mode (bpf/hook_tc_46.h, bpf/hook_tc_extension.h), by
+#: direction and step.
 _STEPS = (
     "46_allocate",
     "46_reclaim",
@@ -24,9 +25,10 @@ _STEPS = (
     "46_sweep",
     "46_hairpin",
     "46_refuse",
+    "64_extension",
 )
 #: Those that only translation needs (bpf/hook_tc_prepare.h).
-_STEPS_OF_TRANSLATION = ("46_options", "46_checksum")
+_STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")
 
 
 @dataclass(frozen=True, slots=True)

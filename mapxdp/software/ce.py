@@ -18,13 +18,14 @@ from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
-from mapxdp.software import encapsulation, ipv4_options, rfc7915
+from mapxdp.software import encapsulation, ipv4_options, ipv6_extension, rfc7915
 from mapxdp.software.budget import Budget
 from mapxdp.software.carried_errors import CarriedErrors
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.martians import is_martian
 from mapxdp.software.napt44 import Napt44
 from mapxdp.software.refusal import Refuser
+from mapxdp.software.refusal_64 import Refuser64
 from mapxdp.software.transport import Transport, is_icmp_error, read_transport
 from mapxdp.software.verdict import Outcome, Refused
 from mapxdp.software.wire import (
@@ -69,6 +70,7 @@ class CustomerEdge:
         self._ipv4 = domain.ipv4.network_address.packed
         budget = Budget(self.napt44.now)
         self._refuser = Refuser(self._ipv4, settings.policy.refusal, settings.ipv4_mtu, budget)
+        self._refuser_64 = Refuser64(self._map_address, budget)
         self._clamped = {"upstream": 0, "downstream": 0}
         self._errors = CarriedErrors(
             domain,
@@ -92,6 +94,7 @@ class CustomerEdge:
             events[Reason.UDP_CHECKSUM_COMPUTED] = self._udp_checksums["upstream"]
             events += self.napt44.events
         else:
+            events[Reason.REFUSAL_SENT] = self._refuser_64.sent
             events[Reason.UDP_CHECKSUM_ABSENT] = self._udp_checksums["downstream"]
         return +events
 
@@ -115,7 +118,10 @@ class CustomerEdge:
         try:
             return Outcome(Reason.TRANSLATED, (translate(packet),))
         except Refused as refused:
-            return Outcome(refused.reason)
+            if not self._domain.mode.translates:  # a tunnel's end is silent
+                return Outcome(refused.reason)
+            answers = self._refuser_64.answers(packet, refused.reason)
+            return Outcome(refused.reason, answers=answers)
 
     def upstream_destination(self, packet: bytes) -> IPv4Address:
         """Where an IPv4 packet goes that is this CE's to send; raises Refused for another."""
@@ -210,6 +216,8 @@ class CustomerEdge:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         dmr = self._domain.dmr
         assert dmr is not None  # by Domain
+        if ipv6_extension.are_in(packet) and IPv6Address(source) in dmr:
+            packet = ipv6_extension.taken_out(packet)
         error = icmpv6_error(packet)
         if error is not None:
             return self._errors.from_domain(error)
@@ -231,6 +239,8 @@ class CustomerEdge:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         assert self._domain.br is not None  # by Domain
         from_br = source == self._domain.br.packed
+        if ipv6_extension.are_in(packet):
+            packet = ipv6_extension.taken_out_of_tunnel(packet, from_br)
         next_header = next_header_of(packet)
         error = icmpv6_error(packet)
         if error is not None:

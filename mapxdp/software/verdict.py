@@ -20,7 +20,7 @@ class Refused(Exception):
 class Outcome:
     """The verdict on one packet, its reason, and the packets that leave instead.
 
-    ``answers`` are IPv4 packets for the LAN, whose packet was dropped.
+    ``answers`` are packets for the sender of one that was dropped.
     """
 
     reason: Reason

@@ -266,16 +266,16 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x11" + bytes(39), 44, SERVER6, MAP_ADDRESS),
     ),
     "hop-by-hop": (
-        Reason.EXTENSION_HEADER,
+        Reason.MALFORMED_TRANSPORT,
         packets.ipv6(b"\x11" + bytes(39), 0, SERVER6, MAP_ADDRESS),
     ),
     "routing header": (
-        Reason.EXTENSION_HEADER,
-        packets.ipv6(b"\x11" + bytes(39), 43, SERVER6, MAP_ADDRESS),
+        Reason.ROUTING_HEADER,
+        packets.ipv6(b"\x11\x00\x00\x01" + bytes(36), 43, SERVER6, MAP_ADDRESS),
     ),
-    "destination options": (
+    "authentication header": (
         Reason.EXTENSION_HEADER,
-        packets.ipv6(b"\x11" + bytes(39), 60, SERVER6, MAP_ADDRESS),
+        packets.ipv6(b"\x11" + bytes(39), 51, SERVER6, MAP_ADDRESS),
     ),
     "tcp cut": (
         Reason.MALFORMED_TRANSPORT,
@@ -322,8 +322,12 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS),
     ),
     "encapsulation limit": (
-        Reason.EXTENSION_HEADER,
+        Reason.NO_MAPPING,
         packets.ipv6(bytes.fromhex("0400040104010100") + inner(), 60, BR, MAP_ADDRESS),
+    ),
+    "routing header": (
+        Reason.ROUTING_HEADER,
+        packets.ipv6(b"\x04\x00\x00\x01" + bytes(4) + inner(), 43, BR, MAP_ADDRESS),
     ),
     "inner destination": (
         Reason.INNER_DESTINATION,

@@ -83,6 +83,11 @@ def in_tunnel(inner: Packet | bytes, next_header: int = 4, source: str = str(BR)
     return bytes(IPv6(src=source, dst=OWN_IPV6, nh=next_header) / bytes(inner))
 
 
+def nine_headers(data: bytes) -> bytes:
+    """Destination Options, one more of them than is skipped."""
+    return bytes([60, *bytes(7)]) * 8 + bytes([4, *bytes(7)]) + data
+
+
 def to(destination: str) -> IP:
     return IP(src=HOST, dst=destination) / QUERY
 
@@ -224,9 +229,8 @@ FROM_WAN_MAP_T: Cases = {
         "longer than IPv4": in_ipv6(LONG, 17),
     },
     Reason.EXTENSION_HEADER: {
-        "hop-by-hop options": from_server(Mode.MAP_T, IPv6ExtHdrHopByHop() / REPLY),
-        "routing": from_server(Mode.MAP_T, IPv6ExtHdrRouting() / REPLY),
-        "destination options": from_server(Mode.MAP_T, IPv6ExtHdrDestOpt() / REPLY),
+        "nine headers": in_ipv6(nine_headers(bytes(REPLY)), 60),
+        "header past the end": in_ipv6(bytes(8), 60),
         "authentication": in_ipv6(bytes(24), 51),
     },
     Reason.FRAGMENT_INVALID: {
@@ -253,6 +257,9 @@ FROM_WAN_MAP_T: Cases = {
     },
     Reason.NO_MAPPING: {
         "port of nobody": from_server(Mode.MAP_T, REPLY),
+        "hop-by-hop options": from_server(Mode.MAP_T, IPv6ExtHdrHopByHop() / REPLY),
+        "a route at its end": from_server(Mode.MAP_T, IPv6ExtHdrRouting() / REPLY),
+        "destination options": from_server(Mode.MAP_T, IPv6ExtHdrDestOpt() / REPLY),
         "identifier of nobody": from_server(Mode.MAP_T, ICMPv6EchoRequest(id=PORT)),
         "from another CE of our address": IPv6(src=in_dmr(OWN_IPV4), dst=OWN_IPV6)
         / UDP(sport=1236, dport=PORT),
@@ -282,10 +289,9 @@ FROM_WAN_MAP_E: Cases = {
         "fragment inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / REPLY),
     },
     Reason.EXTENSION_HEADER: {
-        "hop-by-hop options": in_tunnel(bytes(20), 0),
-        "routing": in_tunnel(bytes(20), 43),
+        "nine headers": in_tunnel(nine_headers(bytes(20)), 60),
+        "header past the end": in_tunnel(bytes([4, 9]) + bytes(40), 60),
         "authentication": in_tunnel(bytes(20), 51),
-        "destination options": in_tunnel(bytes(20), 60),
     },
     Reason.TUNNEL_SOURCE: {
         "from a stranger": in_tunnel(INNER, source=STRANGER),

@@ -50,7 +50,6 @@ NOT_HANDLED = {
     "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-down": Reason.FRAGMENT_INVALID,
-    "pkt-mape-tel-down": Reason.EXTENSION_HEADER,
 }
 HANDLED = {
     "pkt-mapt-tcp-up",
@@ -64,6 +63,7 @@ HANDLED = {
     "pkt-mape-tcp-up",
     "pkt-mape-tcp-down",
     "pkt-mapt-ptb-down",
+    "pkt-mape-tel-down",
 }
 
 
