@@ -442,6 +442,8 @@ INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct config *conf
 		return tc_continue(skb, PROGRAM_OPTIONS);
 	case REASON_UDP_CHECKSUM_ZERO:
 		return config->compute_udp_checksum ? tc_continue(skb, PROGRAM_CHECKSUM) : reason;
+	case REASON_PROTOCOL_WITHOUT_PORTS:
+		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER) : reason;
 	case REASON_TOO_BIG:
 		return tc_refuse(skb, reason);
 	default:

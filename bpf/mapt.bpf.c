@@ -10,6 +10,7 @@
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
 #include "hook_tc_extension.h"
+#include "hook_tc_other.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
 
@@ -138,4 +139,69 @@ PROGRAM int mapt_64_extension(struct __sk_buff *skb)
 PROGRAM int mapt_64_refuse(struct __sk_buff *skb)
 {
 	return tc_refuse_and_tell_64(skb);
+}
+
+INLINE enum reason emit_other_46(struct __sk_buff *skb, const struct tc_upstream *up)
+{
+	__u8 protocol = up->packet.ipv4.header.protocol;
+	__u32 offset = L2_LENGTH + sizeof(struct ipv4_header);
+	struct ipv6_header ipv6;
+	__u32 change;
+
+	translate_other_46(up->config, &up->packet.ipv4, &ipv6, &change);
+	if (tc_make_other_writable(skb, offset, protocol))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
+	tc_write_other_checksum(skb, offset, protocol, change);
+	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
+		return REASON_KERNEL_REFUSED;
+	tc_write_header(skb, L2_LENGTH, &ipv6, sizeof(ipv6));
+	tc_write_ether_type(skb, ETHERTYPE_IPV6);
+	return REASON_TRANSLATED;
+}
+
+PROGRAM int mapt_46_other(struct __sk_buff *skb)
+{
+	return tc_other_46(skb, emit_other_46);
+}
+
+INLINE enum reason emit_other_64(struct __sk_buff *skb, const struct config *config,
+				 const struct ipv6_view *ipv6, __be32 source)
+{
+	__u32 offset = L2_LENGTH + sizeof(struct ipv6_header);
+	struct ipv4_header ipv4;
+	__u32 change;
+
+	translate_other_64(config, ipv6, source, kernel_random(), &ipv4, &change);
+	if (tc_make_other_writable(skb, offset, ipv6->next_header))
+		return REASON_KERNEL_REFUSED;
+	/* From here on there is no way back: the packet is changed. */
+	tc_write_other_checksum(skb, offset, ipv6->next_header, change);
+	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
+		return REASON_KERNEL_REFUSED;
+	tc_write_header(skb, L2_LENGTH, &ipv4, sizeof(ipv4));
+	tc_write_ether_type(skb, ETHERTYPE_IPV4);
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason translate_other_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)
+{
+	struct translated_64 packet = {};
+	enum reason reason = admit_translated_64(down->config, tc_data(skb), tc_end(skb), L2_LENGTH,
+						 down->bytes, &packet);
+
+	if (reason != REASON_PROTOCOL_WITHOUT_PORTS)
+		return reason;
+	packet.ends.source = rfc6052_extract(packet.ipv6.source, down->config->dmr_length);
+	reason = check_other_64(down->config, packet.ipv6.next_header, packet.ipv6.payload_length,
+				packet.ends.source);
+	if (reason)
+		return reason;
+	down->bytes = ipv4_length_from_ipv6(&packet.ipv6);
+	return emit_other_64(skb, down->config, &packet.ipv6, packet.ends.source);
+}
+
+PROGRAM int mapt_64_other(struct __sk_buff *skb)
+{
+	return tc_downstream_once(skb, translate_other_and_emit_64);
 }

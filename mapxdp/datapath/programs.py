@@ -25,7 +25,9 @@ _STEPS = (
     "46_sweep",
     "46_hairpin",
     "46_refuse",
+    "46_other",
     "64_extension",
+    "64_other",
 )
 #: Those that only translation needs (bpf/hook_tc_prepare.h).
 _STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")

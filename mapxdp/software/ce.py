@@ -24,6 +24,7 @@ from mapxdp.software.carried_errors import CarriedErrors
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.martians import is_martian
 from mapxdp.software.napt44 import Napt44
+from mapxdp.software.other_protocols import OtherProtocols
 from mapxdp.software.refusal import Refuser
 from mapxdp.software.refusal_64 import Refuser64
 from mapxdp.software.transport import Transport, is_icmp_error, read_transport
@@ -77,6 +78,12 @@ class CustomerEdge:
             self.napt44,
             settings.translation,
             settings.ipv4_mtu + domain.mode.overhead,
+            translates_ports=settings.translates_ports,
+        )
+        self._others = OtherProtocols(
+            domain,
+            settings.ipv4_mtu,
+            settings.translation.traffic_class,
             translates_ports=settings.translates_ports,
         )
         self._udp_checksums = {"upstream": 0, "downstream": 0}
@@ -140,6 +147,8 @@ class CustomerEdge:
         ipv4 = read_ipv4(packet)
         if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
             return self._errors.from_lan(ipv4)
+        if self._others.have(ipv4.protocol, PROTO_ICMP):
+            return Outcome(Reason.TRANSLATED, (self._others.from_lan(ipv4),))
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         if ipv4.total_length > self._settings.ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
@@ -225,12 +234,14 @@ class CustomerEdge:
             raise Refused(Reason.SOURCE_OUTSIDE_DOMAIN)
         ipv6 = read_ipv6(packet)
         refuse_extension_headers(ipv6.next_header)
+        identification = random.getrandbits(16)
+        if self._others.have(ipv6.next_header, PROTO_ICMPV6):
+            return self._others.from_dmr(ipv6, identification)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
         remote = rfc6052.extract(dmr.prefixlen, IPv6Address(source)).packed
         host = self._lan_destination(self._ipv4, transport, remote)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         self._udp_checksums["downstream"] += rfc7915.lacks_checksum(transport)
-        identification = random.getrandbits(16)
         return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address, identification)
 
     def _encapsulated(self, packet: bytes) -> bytes:
@@ -258,6 +269,8 @@ class CustomerEdge:
         tos = encapsulation.decapsulated_tos(ipv4.tos, outer.traffic_class)
         if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
             return self._errors.from_tunnel(ipv4, tos)
+        if self._others.have(ipv4.protocol, PROTO_ICMP):
+            return self._others.from_tunnel(ipv4, tos)
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         host = self._lan_destination(ipv4.destination, transport, ipv4.source)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")

@@ -115,7 +115,8 @@ class Follower:
     def from_lan(self, packet: bytes, ether_type: int = 0x0800) -> Outcome:
         actual = self.ce.from_lan(packet, ether_type=ether_type)
         self._packet = packet
-        self.last_port = _given_port(actual)
+        has_ports = len(packet) >= 20 and packet[9] in _PROTOCOLS
+        self.last_port = _given_port(actual) if has_ports else None
         return self._compared(actual, self.software.from_lan(packet))
 
     def from_wan(self, packet: bytes, ether_type: int = 0x86DD) -> Outcome:

@@ -189,7 +189,14 @@ C_LAYERS = (
         "sweep.h",
         "control.h",
     },
-    {"translate46.h", "translate64.h", "hairpin.h", "refusal.h", "refusal_64.h"},
+    {
+        "translate46.h",
+        "translate64.h",
+        "hairpin.h",
+        "refusal.h",
+        "refusal_64.h",
+        "other_protocol.h",
+    },
     {
         "hook_tc.h",
         "hook_tc_46.h",
@@ -197,6 +204,7 @@ C_LAYERS = (
         "hook_tc_sum.h",
         "hook_tc_prepare.h",
         "hook_tc_extension.h",
+        "hook_tc_other.h",
         "hook_tc_control.h",
     },
     {"mapt.bpf.c", "mape.bpf.c"},

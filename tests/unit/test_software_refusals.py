@@ -240,6 +240,11 @@ FROM_WAN_MAP_T: Cases = {
     Reason.PROTOCOL_WITHOUT_PORTS: {
         "IPv4": from_server(Mode.MAP_T, IP(src=SERVER, dst=OWN_IPV4) / REPLY),
     },
+    Reason.ROUTING_HEADER: {
+        "a route from an ICMPv6 error": in_ipv6(
+            bytes([58, 0, 0, 1, *bytes(4)]) + b"\1" + bytes(47), 43
+        ),
+    },
     Reason.PORT_OUTSIDE_SET: {
         "port 0": from_server(Mode.MAP_T, UDP(dport=0)),
         "excluded port": from_server(Mode.MAP_T, UDP(dport=208)),
