@@ -72,6 +72,8 @@ INLINE enum reason check_other_64(const struct config *config, __u8 protocol, __
 
 	if (reason)
 		return reason;
+	if (has_well_known_prefix(config) && !is_global(source))
+		return REASON_NOT_GLOBAL;
 	return is_martian(source) || is_own_ipv4(config, source) ? REASON_SOURCE_MARTIAN
 								 : REASON_TRANSLATED;
 }

@@ -121,7 +121,8 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 
 	if (reason)
 		return reason;
-	if (!under_prefix(packet->ipv6.source, config->far_end, config->dmr_length))
+	if (!under_prefix(packet->ipv6.source, config->far_end, config->dmr_length) ||
+	    has_u_octet(packet->ipv6.source))
 		return REASON_SOURCE_OUTSIDE_DOMAIN;
 	reason = check_payload(&packet->ipv6, available);
 	if (reason)
@@ -130,6 +131,8 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	if (reason)
 		return reason;
 	packet->ends.source = rfc6052_extract(packet->ipv6.source, config->dmr_length);
+	if (has_well_known_prefix(config) && !is_global(packet->ends.source))
+		return REASON_NOT_GLOBAL;
 	return find_endpoint(config, &packet->transport, config->ipv4, &packet->ends);
 }
 

@@ -141,7 +141,12 @@ class CustomerEdge:
             raise Refused(Reason.DESTINATION_MARTIAN)
         if is_martian(packet[12:16]):
             raise Refused(Reason.SOURCE_MARTIAN)
+        self._require_global(destination)
         return destination
+
+    def _require_global(self, remote: IPv4Address) -> None:
+        if self._domain.dmr is not None and not rfc6052.may_stand_for(self._domain.dmr, remote):
+            raise Refused(Reason.NOT_GLOBAL)
 
     def _upstream(self, packet: bytes) -> Outcome:
         ipv4 = read_ipv4(packet)
@@ -225,12 +230,13 @@ class CustomerEdge:
             raise Refused(Reason.NOT_MAP_ADDRESS)
         dmr = self._domain.dmr
         assert dmr is not None  # by Domain
-        if ipv6_extension.are_in(packet) and IPv6Address(source) in dmr:
+        is_from_dmr = rfc6052.is_from(dmr, IPv6Address(source))
+        if ipv6_extension.are_in(packet) and is_from_dmr:
             packet = ipv6_extension.taken_out(packet)
         error = icmpv6_error(packet)
         if error is not None:
             return self._errors.from_domain(error)
-        if IPv6Address(source) not in dmr:
+        if not is_from_dmr:
             raise Refused(Reason.SOURCE_OUTSIDE_DOMAIN)
         ipv6 = read_ipv6(packet)
         refuse_extension_headers(ipv6.next_header)
@@ -238,7 +244,9 @@ class CustomerEdge:
         if self._others.have(ipv6.next_header, PROTO_ICMPV6):
             return self._others.from_dmr(ipv6, identification)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
-        remote = rfc6052.extract(dmr.prefixlen, IPv6Address(source)).packed
+        address = rfc6052.extract(dmr.prefixlen, IPv6Address(source))
+        self._require_global(address)
+        remote = address.packed
         host = self._lan_destination(self._ipv4, transport, remote)
         transport = self._with_mss_clamped(transport.with_destination_port(host.port), "downstream")
         self._udp_checksums["downstream"] += rfc7915.lacks_checksum(transport)

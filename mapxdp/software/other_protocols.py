@@ -88,6 +88,8 @@ class OtherProtocols:
         assert self._domain.dmr is not None
         self._check(ipv6.next_header, ipv6.payload)
         address = rfc6052.extract(self._domain.dmr.prefixlen, IPv6Address(ipv6.source))
+        if not rfc6052.may_stand_for(self._domain.dmr, address):
+            raise Refused(Reason.NOT_GLOBAL)
         source, destination = address.packed, self._domain.ipv4.network_address.packed
         self._check_source(source)
         is_long = 20 + len(ipv6.payload) > LONGEST_WITHOUT_DF

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
 from harness import packets
 from harness.ce import LoadedCe, LoadedCes, inconsistencies
-from harness.domains import BR, DMR, domain
+from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared, strict
@@ -24,7 +24,7 @@ from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_text
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052
-from mapxdp.model.domain import Domain
+from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.napt44 import LogLevel
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason, ReasonClass
@@ -164,6 +164,13 @@ def test_source_route(loaded_ces: LoadedCes) -> None:
     refused = loaded_ces.example("map-t").from_lan(packet)
     assert note(refused.reason) is Reason.SOURCE_ROUTE
     assert loaded_ces.example("map-e").from_lan(packet).reason is Reason.TRANSLATED
+
+
+def test_private_address_under_the_well_known_prefix(loaded_ces: LoadedCes) -> None:
+    dmr = IPv6Network("64:ff9b::/96")
+    ce_domain = Domain(Mode.MAP_T, END_USER_PREFIX, (EXAMPLE_RULE,), dmr=dmr)
+    ce = loaded_ces.get(ce_domain)
+    assert note(ce.from_lan(upstream(destination="10.1.2.3")).reason) is Reason.NOT_GLOBAL
 
 
 def test_destination_on_the_wan_link(ce: LoadedCe) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -464,6 +464,13 @@ def test_a_source_route_is_refused_in_map_t_alone(kind: int) -> None:
     assert ce_for(Mode.MAP_E).from_lan(packet).reason is Reason.TRANSLATED
 
 
+def test_a_private_address_under_the_well_known_prefix() -> None:
+    ce_domain = replace(domain(Mode.MAP_T), dmr=IPv6Network("64:ff9b::/96"))
+    ce = CustomerEdge(ce_domain, CeSettings(ipv4_mtu=1460, mss=None))
+    assert ce.from_lan(bytes(to("10.0.0.1"))) == Outcome(Reason.NOT_GLOBAL)
+    assert ce.from_lan(bytes(to("8.8.8.8"))).reason is Reason.TRANSLATED
+
+
 def test_a_packet_after_the_mapping_expired() -> None:
     clock = Clock()
     ce = new_ce(Mode.MAP_T, clock=clock)
@@ -530,7 +537,7 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
     produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
     produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
-    produced |= {"UDP_CHECKSUM_ZERO", "SOURCE_ROUTE"}
+    produced |= {"UDP_CHECKSUM_ZERO", "SOURCE_ROUTE", "NOT_GLOBAL"}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {
