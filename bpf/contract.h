@@ -117,6 +117,8 @@ enum program_index {
 	PROGRAM_CHECKSUM,     /* MAP-T: UDP from the LAN without a checksum */
 	PROGRAM_OTHER,	      /* protocols without ports, where the address is not shared */
 	PROGRAM_OTHER_64,
+	PROGRAM_MSS, /* SYNs with options */
+	PROGRAM_MSS_64,
 	PROGRAMS,
 };
 

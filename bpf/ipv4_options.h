@@ -22,16 +22,6 @@ enum { IPV4_OPTIONS_MAX = 40, IPV4_ROUTE_LEAST = 3 };
  * POSITION_MASK, and two octets after it. */
 enum { POSITION_MASK = 63, IPV4_OPTIONS_ROOM = POSITION_MASK + IPV4_ROUTE_LEAST };
 
-/* 1 if the octets are the same, else 0: without a branch, so that the verifier need not follow
- * every mixture of options. */
-INLINE __u32 is_same(__u8 octet, __u8 other)
-{
-	__u32 difference = octet ^ other;
-
-	OPAQUE(difference);
-	return (difference - 1) >> 31;
-}
-
 /* What keeps a packet with these options from being translated; `options` is memory of
  * IPV4_OPTIONS_ROOM octets. There is a router to go to where the pointer of a route says,
  * unless that is past its end. */

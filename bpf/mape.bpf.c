@@ -10,6 +10,7 @@
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
 #include "hook_tc_extension.h"
+#include "hook_tc_mss.h"
 #include "hook_tc_other.h"
 #include "translate64.h"
 
@@ -37,7 +38,11 @@ INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct t
 	struct encapsulation_46 out = {};
 
 	encapsulate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
-	return emit_46(skb, &up->packet.transport, &out);
+	if (emit_46(skb, &up->packet.transport, &out))
+		return REASON_KERNEL_REFUSED;
+	tc_clamp_mss(skb, up->config, &up->packet.transport, sizeof(out.outer), PROGRAM_MSS,
+		     up->packets, up->bytes);
+	return REASON_TRANSLATED;
 }
 
 PROGRAM int mape_46(struct __sk_buff *skb)
@@ -79,6 +84,11 @@ PROGRAM int mape_46_hairpin(struct __sk_buff *skb)
 PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 {
 	return tc_refuse_and_tell(skb);
+}
+
+PROGRAM int mape_46_mss(struct __sk_buff *skb)
+{
+	return tc_mss(skb, DIRECTION_46);
 }
 
 PROGRAM int mape_control(struct __sk_buff *skb)
@@ -124,12 +134,21 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
 	down->bytes = packet.inner.total_length;
 	decapsulate_64(down->config, tc_data(skb), tc_end(skb), &packet, &out);
-	return emit_64(skb, &packet.transport, &out);
+	if (emit_64(skb, &packet.transport, &out))
+		return REASON_KERNEL_REFUSED;
+	tc_clamp_mss(skb, down->config, &packet.transport, -(__s32)sizeof(struct ipv6_header),
+		     PROGRAM_MSS_64, down->packets, down->bytes);
+	return REASON_TRANSLATED;
 }
 
 PROGRAM int mape_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, decapsulate_and_emit_64);
+}
+
+PROGRAM int mape_64_mss(struct __sk_buff *skb)
+{
+	return tc_mss(skb, DIRECTION_64);
 }
 
 PROGRAM int mape_64_extension(struct __sk_buff *skb)

@@ -10,6 +10,7 @@
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
 #include "hook_tc_extension.h"
+#include "hook_tc_mss.h"
 #include "hook_tc_other.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
@@ -28,13 +29,20 @@ INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transp
 	return REASON_TRANSLATED;
 }
 
+/* By how much IPv6 headers are longer. */
+enum { TRANSLATION_OVERHEAD = sizeof(struct ipv6_header) - sizeof(struct ipv4_header) };
+
 INLINE enum reason translate_and_emit_46(struct __sk_buff *skb, const struct tc_upstream *up,
 					 __u16 port)
 {
 	struct translation_46 out = {};
 
 	translate_46(up->config, tc_data(skb), tc_end(skb), &up->packet, port, &out);
-	return emit_46(skb, &up->packet.transport, &out);
+	if (emit_46(skb, &up->packet.transport, &out))
+		return REASON_KERNEL_REFUSED;
+	tc_clamp_mss(skb, up->config, &up->packet.transport, TRANSLATION_OVERHEAD, PROGRAM_MSS,
+		     up->packets, up->bytes);
+	return REASON_TRANSLATED;
 }
 
 PROGRAM int mapt_46(struct __sk_buff *skb)
@@ -76,6 +84,11 @@ PROGRAM int mapt_46_hairpin(struct __sk_buff *skb)
 PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 {
 	return tc_refuse_and_tell(skb);
+}
+
+PROGRAM int mapt_46_mss(struct __sk_buff *skb)
+{
+	return tc_mss(skb, DIRECTION_46);
 }
 
 PROGRAM int mapt_46_options(struct __sk_buff *skb)
@@ -123,12 +136,20 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 	/* Not even RFC 6935 allows it here, but such packets come: IPv4 may lack the checksum. */
 	if (!reason && lacks_checksum(&packet.transport))
 		count_event(DIRECTION_64, REASON_UDP_CHECKSUM_ABSENT);
+	if (!reason)
+		tc_clamp_mss(skb, down->config, &packet.transport, -(__s32)TRANSLATION_OVERHEAD,
+			     PROGRAM_MSS_64, down->packets, down->bytes);
 	return reason;
 }
 
 PROGRAM int mapt_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, translate_and_emit_64);
+}
+
+PROGRAM int mapt_64_mss(struct __sk_buff *skb)
+{
+	return tc_mss(skb, DIRECTION_64);
 }
 
 PROGRAM int mapt_64_extension(struct __sk_buff *skb)

@@ -26,8 +26,10 @@ _STEPS = (
     "46_hairpin",
     "46_refuse",
     "46_other",
+    "46_mss",
     "64_extension",
     "64_other",
+    "64_mss",
 )
 #: Those that only translation needs (bpf/hook_tc_prepare.h).
 _STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")

@@ -205,6 +205,7 @@ C_LAYERS = (
         "hook_tc_prepare.h",
         "hook_tc_extension.h",
         "hook_tc_other.h",
+        "hook_tc_mss.h",
         "hook_tc_control.h",
     },
     {"mapt.bpf.c", "mape.bpf.c"},
