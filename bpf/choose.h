@@ -31,6 +31,27 @@ INLINE _Bool is_martian(__be32 ipv4)
 	return first == 0 || first == 127 || first >= 224 || address >> 16 == 0xa9fe;
 }
 
+/* What only some network knows: private (RFC 1918), shared (RFC 6598), of protocols (RFC 6890),
+ * of documentation (RFC 5737) and of benchmarks (RFC 2544). */
+INLINE _Bool is_global(__be32 ipv4)
+{
+	__u32 address = host32(ipv4);
+	__u32 first_24 = address >> 8;
+
+	return address >> 24 != 10 && address >> 20 != 0xac1 && address >> 16 != 0xc0a8 &&
+	       address >> 22 != 0x6440 >> 6 && address >> 17 != 0xc612 >> 1 &&
+	       first_24 != 0xc00000 && first_24 != 0xc00002 && first_24 != 0xc63364 &&
+	       first_24 != 0xcb0071;
+}
+
+/* 64:ff9b::/96 is the same in every network: it must not stand for what is not (RFC 6052
+ * section 3.1). */
+INLINE _Bool has_well_known_prefix(const struct config *config)
+{
+	return config->dmr_length == 96 && config->far_end[0] == net32(0x0064ff9b) &&
+	       !(config->far_end[1] | config->far_end[2]);
+}
+
 INLINE _Bool is_on_link(const struct config *config, __be32 ipv4)
 {
 	for (__u32 i = 0; i < ON_LINK_MAX; i++) {
@@ -51,7 +72,11 @@ INLINE enum reason choose_46(const struct config *config, __be32 source, __be32 
 		return REASON_DESTINATION_ON_LINK;
 	if (is_martian(destination))
 		return REASON_DESTINATION_MARTIAN;
-	return is_martian(source) ? REASON_SOURCE_MARTIAN : REASON_TRANSLATED;
+	if (is_martian(source))
+		return REASON_SOURCE_MARTIAN;
+	if (has_well_known_prefix(config) && !is_global(destination))
+		return REASON_NOT_GLOBAL;
+	return REASON_TRANSLATED;
 }
 
 INLINE _Bool is_own_ipv4(const struct config *config, __be32 ipv4)

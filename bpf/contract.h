@@ -95,6 +95,9 @@ enum rule_geometry {
 	RULE_CHAIN_MAX = 4, /* rules that are asked for one destination, one after the other */
 };
 
+/* Octets that are summed up at a time: as many as the kernel's helper takes. */
+enum scratch_geometry { SCRATCH_OCTETS = 512, SCRATCH_WORDS = 132 };
+
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
@@ -122,6 +125,12 @@ enum program_index {
 	PROGRAM_FRAGMENT, /* fragments from the LAN, and what has to be cut */
 	PROGRAM_FRAGMENT_64,
 	PROGRAM_EXTENSION_64, /* packets with IPv6 extension headers */
+	PROGRAM_OPTIONS,      /* MAP-T: packets with IPv4 options */
+	PROGRAM_CHECKSUM,     /* MAP-T: UDP from the LAN without a checksum */
+	PROGRAM_OTHER,	      /* protocols without ports, where the address is not shared */
+	PROGRAM_OTHER_64,
+	PROGRAM_MSS, /* SYNs with options */
+	PROGRAM_MSS_64,
 	PROGRAMS,
 };
 
@@ -339,6 +348,12 @@ struct command {
 };
 
 enum command_result { COMMAND_DONE, COMMAND_CHANGED, COMMAND_INDEX_FULL, COMMAND_MALFORMED };
+
+/* Memory of one CPU for parts of a packet. A little longer than what is used of it, which lets
+ * the verifier see that it is not exceeded. */
+struct scratch {
+	__u32 word[SCRATCH_WORDS];
+};
 
 struct counter {
 	__u64 packets;

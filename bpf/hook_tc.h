@@ -17,6 +17,16 @@
 
 enum { VLAN_ID_MASK = 0xfff };
 
+/* The words that a tail call takes along beside the packet. */
+enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
+
+/* Does not return where another program takes over. */
+INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
+{
+	kernel_tail_call(skb, MAP(programs), program);
+	return REASON_PROGRAM_MISSING;
+}
+
 INLINE const void *tc_data(const struct __sk_buff *skb)
 {
 	return (const void *)(long)skb->data;
@@ -84,22 +94,52 @@ struct tc_downstream {
  * the former, and becomes that of the latter. */
 typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
 
-/* The whole of a downstream program; the step is inlined into it. */
+/* What is not for the fast path goes to a program of its own. */
+INLINE enum reason tc_detour_64(struct __sk_buff *skb, const struct config *config,
+				enum reason reason)
+{
+	switch (reason) {
+	case REASON_EXTENSION_HEADER:
+		return tc_continue(skb, PROGRAM_EXTENSION_64);
+	case REASON_PROTOCOL_WITHOUT_PORTS:
+		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER_64) : reason;
+	default:
+		return reason;
+	}
+}
+
+/* Reads the packet and goes the step, which is inlined; `down` is what it counts as. */
+INLINE enum reason tc_go_downstream(struct __sk_buff *skb, struct tc_downstream *down,
+				    downstream_step step)
+{
+	down->config = active_config();
+	down->packets = 1;
+	down->bytes = tc_network_length(skb);
+	if (tc_is_of_vlan(skb))
+		return REASON_VLAN_TAGGED;
+	if (skb->protocol != net16(ETHERTYPE_IPV6))
+		return REASON_NOT_IPV6;
+	tc_pull_headers(skb);
+	return step(skb, down);
+}
+
+/* The whole of the downstream entry. */
 INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)
 {
-	struct tc_downstream down = {
-		.config = active_config(),
-		.packets = 1,
-		.bytes = tc_network_length(skb),
-	};
-	enum reason reason = REASON_NOT_IPV6;
+	struct tc_downstream down;
+	enum reason reason = tc_go_downstream(skb, &down, step);
 
-	if (tc_is_of_vlan(skb)) {
-		reason = REASON_VLAN_TAGGED;
-	} else if (skb->protocol == net16(ETHERTYPE_IPV6)) {
-		tc_pull_headers(skb);
-		reason = step(skb, &down);
-	}
+	if (reason)
+		reason = tc_detour_64(skb, down.config, reason);
+	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
+}
+
+/* The whole of a downstream program that the entry hands packets to. */
+INLINE int tc_downstream_once(struct __sk_buff *skb, downstream_step step)
+{
+	struct tc_downstream down;
+	enum reason reason = tc_go_downstream(skb, &down, step);
+
 	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
 }
 

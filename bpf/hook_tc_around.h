@@ -7,6 +7,7 @@
 #include "hairpin.h"
 #include "hook_tc_46.h"
 #include "refusal.h"
+#include "scratch.h"
 
 /* The frame is the WAN's own: the kernel would ignore one to the gateway's address. */
 INLINE int tc_turn_around(struct __sk_buff *skb)
@@ -57,31 +58,30 @@ INLINE int tc_hairpin(struct __sk_buff *skb)
 	return tc_turn_around(skb);
 }
 
-/* Octets of the packet that are quoted. */
-INLINE __u32 tc_quoted(const struct transport *transport)
+/* True for an ICMP error, about which there is never another one. */
+INLINE _Bool tc_is_icmp_error(struct __sk_buff *skb, const struct ipv4_header *ipv4)
 {
-	return sizeof(struct ipv4_header) +
-	       (transport->index == INDEX_TCP ? QUOTED_TCP : QUOTED_OTHER);
+	__u8 type;
+
+	if (ipv4->protocol != PROTOCOL_ICMP)
+		return 0;
+	return kernel_skb_load_bytes(skb, L2_LENGTH + ipv4_header_length(ipv4), &type, 1) ||
+	       is_icmp_error(type);
 }
 
 /* The packet becomes the ICMP error about it. False where that is not possible. A checksum that
  * a network card was to fill in stays pending in the quote; nobody reads it there. */
-INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *up)
+INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *up, enum reason why)
 {
-	__u32 quoted = tc_quoted(&up->packet.transport);
+	const struct ipv4_view *ipv4 = &up->packet.ipv4;
+	__u32 quoted = length_from(QUOTE_MIN, quoted_octets(&ipv4->header));
+	struct scratch *scratch = the_scratch();
 	struct refusal refusal = {};
-	__u16 quote[QUOTE_MAX / 2] = {};
-	__u64 sum = 0;
 
-	if (quoted == QUOTE_MAX ? kernel_skb_load_bytes(skb, L2_LENGTH, quote, QUOTE_MAX)
-				: kernel_skb_load_bytes(skb, L2_LENGTH, quote,
-							sizeof(struct ipv4_header) + QUOTED_OTHER))
+	if (!scratch || kernel_skb_load_bytes(skb, L2_LENGTH, scratch, quoted))
 		return 0;
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < QUOTE_MAX / 2; i++)
-		sum += quote[i];
-	refuse_packet(up->config->refusal_code, up->config->ipv4, up->packet.ipv4.header.source,
-		      quoted, sum, &refusal);
+	refuse_packet(up->config, why, ipv4->header.source, quoted,
+		      (__u32)kernel_csum_diff(0, 0, scratch, quoted, 0), &refusal);
 	if (kernel_skb_change_tail(skb, L2_LENGTH + quoted, 0) ||
 	    kernel_skb_adjust_room(skb, sizeof(refusal), BPF_ADJ_ROOM_MAC, 0))
 		return 0;
@@ -89,24 +89,40 @@ INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *
 	return 1;
 }
 
+INLINE void note_refused(const struct tc_upstream *up)
+{
+	struct applicant applicant = applicant_for(up->config, &up->packet);
+
+	count_refused(applicant.endpoint.ipv4);
+	log_event(up->config, EVENT_REFUSED, applicant.endpoint, 0, applicant.peer, applicant.now);
+}
+
+/* Whether the sender of the packet is told, and can be. */
+INLINE _Bool tc_may_tell(struct __sk_buff *skb, const struct tc_upstream *up, enum reason why)
+{
+	const struct ipv4_view *ipv4 = &up->packet.ipv4;
+
+	return refusal_code(up->config, why) && !skb->gso_size && may_tell(&ipv4->header, why) &&
+	       quoted_octets(&ipv4->header) <= ipv4->total_length &&
+	       !tc_is_icmp_error(skb, &ipv4->header) &&
+	       take_budget(&the_pool()->refusal_budget, current_tick(up->config),
+			   up->config->refusals_per_tick);
+}
+
 /* Refuse program: counts the packet as what it was refused for, and tells its host. */
 INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 {
 	enum reason why = skb->cb[CB_VALUE];
-	struct tc_upstream up;
-	struct applicant applicant;
+	struct tc_upstream up = {};
 	enum reason reason = tc_admit_46(skb, &up);
 
-	if (reason)
-		return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
-	applicant = applicant_for(up.config, &up.packet);
+	if (is_want_of_ports(why)) {
+		if (reason)
+			return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
+		note_refused(&up);
+	}
 	count(DIRECTION_46, why, up.packets, up.bytes);
-	count_refused(applicant.endpoint.ipv4);
-	log_event(up.config, EVENT_REFUSED, applicant.endpoint, 0, applicant.peer, applicant.now);
-	if (!up.config->refusal_code || skb->gso_size ||
-	    !take_budget(&the_pool()->refusal_budget, applicant.now,
-			 up.config->refusals_per_tick) ||
-	    !tc_become_refusal(skb, &up))
+	if (!tc_may_tell(skb, &up, why) || !tc_become_refusal(skb, &up, why))
 		return TC_ACT_SHOT;
 	count_event(DIRECTION_46, REASON_REFUSAL_SENT);
 	return tc_turn_around(skb);

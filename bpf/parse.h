@@ -14,8 +14,18 @@
 #include "packet.h"
 #include "reasons.h"
 
-/* The longest headers that are read: IPv6, IPv4, and TCP with all its options. */
-enum { HEADERS_MAX = 40 + 20 + 60 };
+/* The longest headers that are read: IPv6, IPv4 and TCP, both with all their options. */
+enum { HEADERS_MAX = 40 + 60 + 60 };
+
+INLINE __u32 ipv4_header_length(const struct ipv4_header *header)
+{
+	return (header->version_and_length & 0xf) * 4;
+}
+
+INLINE _Bool has_options(const struct ipv4_header *header)
+{
+	return header->version_and_length != IPV4_NO_OPTIONS;
+}
 
 /* RFC 791 section 3.1. `available` counts the bytes from the header to the frame's end. */
 INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, __u32 available,
@@ -30,7 +40,7 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 	view->total_length = host16(header->total_length);
 	if (header->version_and_length >> 4 != 4 || (header->version_and_length & 0xf) < 5)
 		return REASON_MALFORMED_IPV4;
-	if (view->total_length < (header->version_and_length & 0xf) * 4)
+	if (view->total_length < ipv4_header_length(header))
 		return REASON_MALFORMED_IPV4;
 	if (view->total_length > available)
 		return REASON_MALFORMED_IPV4;
@@ -40,8 +50,6 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 /* What an otherwise sound IPv4 header may still hold that is not handled. */
 INLINE enum reason refuse_ipv4(const struct ipv4_header *header)
 {
-	if (header->version_and_length != IPV4_NO_OPTIONS)
-		return REASON_SOURCE_ROUTE;
 	if (header->fragment & net16(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
 		return REASON_FRAGMENT_INVALID;
 	return REASON_TRANSLATED;
@@ -157,8 +165,9 @@ INLINE _Bool lacks_checksum(const struct transport *transport)
 INLINE enum reason parse_transport_ipv4(const void *data, const void *end,
 					const struct ipv4_view *ipv4, struct transport *transport)
 {
-	__u32 offset = ipv4->offset + sizeof(struct ipv4_header);
-	__u32 length = ipv4->total_length - sizeof(struct ipv4_header);
+	__u32 header_length = ipv4_header_length(&ipv4->header);
+	__u32 offset = ipv4->offset + header_length;
+	__u32 length = ipv4->total_length - header_length;
 
 	*transport = (struct transport){.offset = offset};
 	if (ipv4->header.protocol != PROTOCOL_ICMP)

@@ -62,7 +62,7 @@
 	X(EVENT, PORT_SHARED, "ports added to the shared pool") \
 	X(EVENT, PORT_UNSHARED, "ports taken out of the shared pool") \
 	X(EVENT, EARLY_RECLAIMED, "closing mappings taken over early, under pressure") \
-	X(EVENT, REFUSAL_SENT, "ICMP errors sent to refused LAN hosts") \
+	X(EVENT, REFUSAL_SENT, "ICMP errors sent about refused packets") \
 	X(EVENT, LOG_LOST, "log events left out: too many, or nobody reads them") \
 	X(PASS, VLAN_TAGGED, "of a VLAN on top of the WAN interface") \
 	X(DROP, DESTINATION_MARTIAN, "destination is no address on the Internet") \

@@ -83,6 +83,12 @@ INLINE __be32 rfc6052_extract(const __be32 address[4], __u32 length)
 	}
 }
 
+/* Octet u is not zero: nothing that was made by this encoding. */
+INLINE _Bool has_u_octet(const __be32 address[4])
+{
+	return host32(address[2]) >> 24;
+}
+
 INLINE _Bool under_prefix(const __be32 address[4], const __be32 prefix[4], __u32 length)
 {
 	__u64 high = (__u64)(address[0] ^ prefix[0]);

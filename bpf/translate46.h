@@ -12,6 +12,7 @@
 #include "rfc7915_46.h"
 #include "rfc7915_icmp.h"
 #include "rules.h"
+#include "traffic_class.h"
 #include "transport_change.h"
 #include "virtual_port.h"
 
@@ -44,6 +45,9 @@ INLINE enum reason admit_46(const struct config *config, const void *data, const
 	reason = choose_46(config, packet->ipv4.header.source, packet->ipv4.header.destination);
 	if (reason)
 		return reason;
+	/* A tunnel carries options; before translation somebody has to look at them. */
+	if (config->dmr_length && has_options(&packet->ipv4.header))
+		return REASON_SOURCE_ROUTE;
 	reason = refuse_ipv4(&packet->ipv4.header);
 	if (reason)
 		return reason;
@@ -189,6 +193,7 @@ INLINE void translate_46(const struct config *config, const void *data, const vo
 	translated_source(config, ipv4->source, source);
 	translated_destination(config, ipv4->destination, peer_port_46(packet, port), destination);
 	ipv6_header_from_ipv4(&packet->ipv4, source, destination, &out->ipv6);
+	set_traffic_class(&out->ipv6, translated_class(config, ipv4->tos));
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	new = sum_ipv6(out->ipv6.source) + sum_ipv6(out->ipv6.destination);
 	if (packet->transport.index == INDEX_ICMP) {
@@ -217,6 +222,7 @@ INLINE void encapsulate_46(const struct config *config, const void *data, const 
 
 	tunnel_destination(config, ipv4->destination, peer_port_46(packet, port), far_end);
 	tunnel_header(&packet->ipv4, config->map_address, far_end, &out->outer);
+	set_traffic_class(&out->outer, tunnel_class(config, ipv4->tos));
 	ipv4_header_renumbered(ipv4, source, ipv4->destination, ipv4->tos, &out->inner);
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	if (packet->transport.index != INDEX_ICMP)

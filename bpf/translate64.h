@@ -101,12 +101,19 @@ INLINE enum reason admit_64(const struct config *config, const void *data, const
 /* What still fits into an IPv4 packet. */
 enum { PAYLOAD_MAX = 65535 - sizeof(struct ipv4_header) };
 
-INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
+INLINE enum reason check_payload_length(const struct ipv6_view *ipv6, __u32 available)
 {
 	if (!ipv6->payload_length || ipv6->payload_length > PAYLOAD_MAX ||
 	    ipv6->payload_length + sizeof(struct ipv6_header) > available)
 		return REASON_MALFORMED_IPV6;
-	return refuse_extension(ipv6->next_header);
+	return REASON_TRANSLATED;
+}
+
+INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
+{
+	enum reason reason = check_payload_length(ipv6, available);
+
+	return reason ? reason : refuse_extension(ipv6->next_header);
 }
 
 /* MAP-T: an IPv6 packet proved to come from the DMR, or from the CE of an FMR. */
@@ -134,9 +141,9 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
 	if (reason)
 		return reason;
-	if (lacks_checksum(&packet->transport))
-		return REASON_UDP_CHECKSUM_ZERO;
 	packet->ends.source = ipv4_of_translated(config, rule, packet->ipv6.source);
+	if (has_well_known_prefix(config) && !is_global(packet->ends.source))
+		return REASON_NOT_GLOBAL;
 	reason = check_ends(config, &packet->transport, packet->ends.source);
 	if (reason)
 		return reason;
@@ -198,7 +205,9 @@ INLINE enum reason admit_outer_64(const struct config *config, const void *data,
 	*rule = rule_of_tunnelled(config, outer->source);
 	if (outer->next_header == PROTOCOL_IPV4)
 		return *rule == NO_RULE ? REASON_TUNNEL_SOURCE : check_payload(outer, available);
-	reason = *rule == NO_RULE ? REASON_TRANSLATED : refuse_extension(outer->next_header);
+	/* Somebody has to look behind extension headers, whoever sent them. */
+	if (*rule != NO_RULE || is_extension_header(outer->next_header))
+		reason = refuse_extension(outer->next_header);
 	return reason ? reason : REASON_NOT_ENCAPSULATED;
 }
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from mapxdp.config_napt44 import read_policy
+from mapxdp.config_translation import lowest_ipv6_mtu, read_translation
 from mapxdp.errors import ConfigError, InvalidValue, shown
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
 from mapxdp.model.napt44 import Forward, Napt44Policy
 from mapxdp.model.rule import DEFAULT_PSID_OFFSET, Assignment, MappingRule
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.model.virtual_range import virtual_port, virtual_range
 from mapxdp.table_reader import Table, TableReader
 
@@ -78,6 +80,8 @@ class Config:
     wan_mtu: int | None = None
     mss_clamp: MssClamp = field(default_factory=MssClamp)
     policy: Napt44Policy = field(default_factory=Napt44Policy)
+    translation: TranslationPolicy = field(default_factory=TranslationPolicy)
+    lowest_ipv6_mtu: int | None = None
 
     def __post_init__(self) -> None:
         if self.domain.assignment is Assignment.PREFIX and self.napt44 is not Napt44Mode.NONE:
@@ -208,7 +212,9 @@ def _config(top: TableReader) -> Config:
     ce = top.table("ce")
     napt44 = top.table("napt44", optional=True)
     mtu = top.table("mtu", optional=True)
+    translation = top.table("translation", optional=True)
     domain = _domain(ce, top.tables("rule"))
+    wan_mtu = _wan_mtu(mtu)
     config = Config(
         name=ce.text("name", _NAME, _NAME_RULE, default="mapxdp"),
         wan=ce.text("wan", _INTERFACE, "the name of a network interface"),
@@ -216,11 +222,13 @@ def _config(top: TableReader) -> Config:
         datapath=ce.choice("datapath", DatapathKind, DatapathKind.AUTO),
         domain=domain,
         napt44=napt44.choice("mode", Napt44Mode, Napt44Mode.BPF),
-        wan_mtu=_wan_mtu(mtu),
+        wan_mtu=wan_mtu,
         mss_clamp=_mss_clamp(mtu),
         policy=read_policy(napt44, top.tables("forward"), domain),
+        translation=read_translation(translation, domain.mode),
+        lowest_ipv6_mtu=lowest_ipv6_mtu(mtu, wan_mtu),
     )
-    for table in (ce, napt44, mtu, top):
+    for table in (ce, napt44, mtu, translation, top):
         table.finish()
     return config
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface
 
 from mapxdp.config import Config, ConfigFile, DatapathKind, Napt44Mode
+from mapxdp.config_translation import require_lowest_ipv6_mtu
 from mapxdp.errors import HostError, InvalidValue, StateError
 from mapxdp.links import Hook, Link, Links
 from mapxdp.model.mtu import MINIMUM_IPV6_MTU
@@ -68,6 +69,8 @@ def make(file: ConfigFile, namespace: str | None, links: Links, former: Record |
     config = file.config
     link = links.find(config.wan)
     wan_mtu = _wan_mtu(config, link)
+    if config.lowest_ipv6_mtu is not None:
+        require_lowest_ipv6_mtu(config.lowest_ipv6_mtu, wan_mtu)
     plan = Plan(
         config=config,
         config_path=str(file.path.absolute()),

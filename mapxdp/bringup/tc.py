@@ -51,6 +51,8 @@ def _settings(plan: Plan) -> DatapathSettings:
         clock=TickClock.of_this_kernel(),
         on_link=plan.on_link,
         policy=plan.config.policy,
+        translation=plan.config.translation,
+        lowest_ipv6_mtu=plan.config.lowest_ipv6_mtu,
     )
 
 

@@ -108,6 +108,8 @@ def _settings(config: Config) -> CeSettings:
         mss=config.mss_clamp.limit(ipv4_mtu),
         translates_ports=config.napt44 is not Napt44Mode.NONE,
         policy=config.policy,
+        translation=config.translation,
+        lowest_ipv6_mtu=config.lowest_ipv6_mtu,
     )
 
 

@@ -15,8 +15,24 @@ from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
-#: The tail-called programs (bpf/hook_tc_46.h).
-_STEPS = ("allocate", "reclaim", "share", "flow", "sweep", "hairpin", "refuse")
+#: The tail-called programs of every mode (bpf/hook_tc_46.h, bpf/hook_tc_extension.h), by
+#: direction and step.
+_STEPS = (
+    "46_allocate",
+    "46_reclaim",
+    "46_share",
+    "46_flow",
+    "46_sweep",
+    "46_hairpin",
+    "46_refuse",
+    "46_other",
+    "46_mss",
+    "64_extension",
+    "64_other",
+    "64_mss",
+)
+#: Those that only translation needs (bpf/hook_tc_prepare.h).
+_STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
     """
     prefix = "mapt" if mode.translates else "mape"
     entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]
-    tail_called = _tail_called(prefix)
+    tail_called = _tail_called(mode, prefix)
     names = entries + list(tail_called)
     bytecode = compile_programs(f"{prefix}.bpf.c", names, maps.contract, l2_length, maps.fds)
     loaded: dict[str, LoadedProgram] = {}
@@ -62,7 +78,8 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
         for program in loaded.values():
             os.close(program.fd)
         raise
-    for name, entry in {entries[0]: "PROGRAM_ENTRY", **tail_called}.items():
+    places = {entries[0]: "PROGRAM_ENTRY", entries[1]: "PROGRAM_ENTRY_64", **tail_called}
+    for name, entry in places.items():
         fd = loaded[name].fd.to_bytes(4, sys.byteorder)
         maps.set_value("programs", fd, maps.contract.number(entry))
     return ProgramSet(
@@ -73,6 +90,12 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
     )
 
 
-def _tail_called(prefix: str) -> dict[str, str]:
+def _tail_called(mode: Mode, prefix: str) -> dict[str, str]:
     """Names of the tail-called programs, and of where the others look for them."""
-    return {f"{prefix}_46_{step}": f"PROGRAM_{step.upper()}" for step in _STEPS}
+    steps = _STEPS + (_STEPS_OF_TRANSLATION if mode.translates else ())
+    return {f"{prefix}_{step}": _place(*step.split("_")) for step in steps}
+
+
+def _place(direction: str, step: str) -> str:
+    """Of a program in the map of programs: upstream steps have no direction in their name."""
+    return f"PROGRAM_{step.upper()}" + ("" if direction == "46" else f"_{direction}")

@@ -14,12 +14,30 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.errors import InvalidValue
 
 PREFIX_LENGTHS = (32, 40, 48, 56, 64, 96)
+WELL_KNOWN_PREFIX = IPv6Network("64:ff9b::/96")
 _U_OCTET = 8
+#: RFC 1918, 6598, 6890, 5737 and 2544; what is no address of a host is not among them.
+_NOT_GLOBAL = tuple(
+    map(
+        IPv4Network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+        ),
+    )
+)
 
 
 def require_prefix(field: str, prefix: IPv6Network) -> IPv6Network:
@@ -47,6 +65,16 @@ def embed(prefix: IPv6Network, ipv4: IPv4Address) -> IPv6Address:
     for position, octet in zip(_positions(prefix.prefixlen), ipv4.packed, strict=True):
         octets[position] = octet
     return IPv6Address(bytes(octets))
+
+
+def is_from(prefix: IPv6Network, ipv6: IPv6Address) -> bool:
+    """True for an address that ``embed`` may have made, whatever its suffix."""
+    return ipv6 in prefix and not ipv6.packed[_U_OCTET]
+
+
+def may_stand_for(prefix: IPv6Network, ipv4: IPv4Address) -> bool:
+    """False for what only some networks know, under the prefix that all have (section 3.1)."""
+    return prefix != WELL_KNOWN_PREFIX or not any(ipv4 in network for network in _NOT_GLOBAL)
 
 
 def extract(prefix_length: int, ipv6: IPv6Address) -> IPv4Address:

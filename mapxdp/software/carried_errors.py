@@ -34,10 +34,7 @@ from mapxdp.software.wire import Ipv4, Ipv6
 
 
 class CarriedErrors:
-    """The errors of one CE. ``translates_ports`` False: hosts have public addresses and ports.
-
-    ``carried`` counts those that crossed, by ``upstream`` and ``downstream``.
-    """
+    """The errors of one CE. ``translates_ports`` False: hosts have public addresses and ports."""
 
     def __init__(
         self,
@@ -51,11 +48,11 @@ class CarriedErrors:
         self._domain = domain
         self._napt44 = napt44
         self._source = translation.icmp_error_source.packed
+        self._traffic_class = translation.traffic_class
         self._ipv6_mtu = ipv6_mtu
         self._translates_ports = translates_ports
         self._ipv4 = domain.ipv4.network_address.packed
         self._map_address = domain.map_address.packed
-        self.carried = {"upstream": 0, "downstream": 0}
 
     def from_lan(self, ipv4: Ipv4) -> Outcome:
         """An ICMP message of the LAN that is no echo."""
@@ -69,11 +66,9 @@ class CarriedErrors:
         public, port = self._public_destination(quote)
         if self._is_hairpin(ipv4, quote):
             packet = self._turned_around(ipv4, quote, port)
-            self.carried["upstream"] += 1
             return Outcome(Reason.HAIRPINNED, (packet,))
         seen = replace(quote, transport=_with_destination_port(quote.transport, port))
         packet = self._out(ipv4, seen, public)
-        self.carried["upstream"] += 1
         return Outcome(Reason.TRANSLATED, (packet,))
 
     def from_domain(self, ipv6: Ipv6) -> bytes:
@@ -108,9 +103,7 @@ class CarriedErrors:
             payload=b"",
         )
         header = replace(header, protocol=1)
-        packet = icmp_errors.to_icmp(message, seen, (host.address, remote), header, self._ipv6_mtu)
-        self.carried["downstream"] += 1
-        return packet
+        return icmp_errors.to_icmp(message, seen, (host.address, remote), header, self._ipv6_mtu)
 
     def from_tunnel(self, ipv4: Ipv4, tos: int) -> bytes:
         """MAP-E: an ICMP error of the Internet, from the BR."""
@@ -121,9 +114,7 @@ class CarriedErrors:
         quote = read_quote4(message.parts(ICMP_LENGTH)[0])
         host = self._sender(quote)
         seen = self._seen_by(quote, host)
-        packet = icmp_errors.renumbered(ipv4, seen, ipv4.source, host.address, tos).as_it_is()
-        self.carried["downstream"] += 1
-        return packet
+        return icmp_errors.renumbered(ipv4, seen, ipv4.source, host.address, tos).as_it_is()
 
     def about_tunnel(self, ipv6: Ipv6) -> bytes:
         """MAP-E: an ICMPv6 error about a packet of ours, from any router or the BR."""
@@ -142,11 +133,9 @@ class CarriedErrors:
             raise Refused(Reason.BR_REFUSED)
         icmp_errors.require_relayed(message, quote, about_limit=about_limit)
         host = self._sender(quote)
-        packet = icmp_errors.about_tunnel(
+        return icmp_errors.about_tunnel(
             message, self._seen_by(quote, host), self._source, host.address, self._ipv6_mtu
         )
-        self.carried["downstream"] += 1
-        return packet
 
     def _quoted_remote(self, quote: Quote6) -> bytes:
         """Whom the quoted packet was for: the far end and the port have to belong together."""
@@ -190,10 +179,10 @@ class CarriedErrors:
             inner = icmp_errors.renumbered(
                 ipv4, seen, self._outer_source(ipv4), ipv4.destination, ipv4.tos
             )
-            return encapsulation.encapsulate(inner, self._map_address, far_end)
+            return encapsulation.encapsulate(inner, self._map_address, far_end, self._traffic_class)
         own = self._domain.source_ipv6(IPv4Address(public)).packed
         header = Ipv6(
-            traffic_class=ipv4.tos,
+            traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
             hop_limit=ipv4.ttl,
             next_header=0,
             source=own,

@@ -185,6 +185,8 @@ class _Worker:
             translates_ports=job.translates_ports,
             on_link=tuple(map(IPv4Network, job.on_link)),
             policy=config.policy,
+            translation=config.translation,
+            lowest_ipv6_mtu=config.lowest_ipv6_mtu,
         )
         self._ce = CustomerEdge(config.domain, settings)
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device

@@ -7,20 +7,17 @@ import dataclasses
 import random
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from mapxdp.model.domain import Domain
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
+from mapxdp.software.ce_settings import CeSettings
 from mapxdp.software.datagrams import Datagrams, Part
 from mapxdp.software.fragmentation import ipv4_fragments, ipv6_fragments
 from mapxdp.software.transport import Transport
 from mapxdp.software.verdict import Refused
 from mapxdp.software.wire import FRAGMENT_HEADER, IPV4_HEADER, IPV6_HEADER, Ipv4, Ipv6
-
-if TYPE_CHECKING:
-    from mapxdp.software.ce import CeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class Departure:
         self._ipv4_mtu = settings.ipv4_mtu
         self._ipv6_mtu = settings.ipv4_mtu + domain.mode.overhead
         self._lowest = settings.lowest_ipv6_mtu or self._ipv6_mtu
+        self._traffic_class = settings.translation.traffic_class
         self._cuts_inner = settings.translation.fragment_inner
         self._datagrams = datagrams
         self._map_address = domain.map_address.packed
@@ -55,12 +53,12 @@ class Departure:
     def refuse_too_big(self, ipv4: Ipv4) -> None:
         """Raises Refused for what does not fit and must not be cut."""
         extra = FRAGMENT_HEADER if ipv4.is_fragment and self._domain.mode.translates else 0
-        if ipv4.forbids_fragments and ipv4.length + extra > self._ipv4_mtu:
+        if ipv4.forbids_fragments and ipv4.total_length + extra > self._ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
 
     def leaves_in_pieces(self, ipv4: Ipv4) -> bool:
         """Whether a packet that is no fragment is cut."""
-        return not ipv4.forbids_fragments and ipv4.length > self._longest_whole
+        return not ipv4.forbids_fragments and ipv4.total_length > self._longest_whole
 
     def of_whole(self, ipv4: Ipv4, transport: Transport, source: bytes) -> bytes:
         """A packet that leaves as one."""
@@ -90,7 +88,7 @@ class Departure:
         """A fragment after the first."""
         if self._domain.mode.translates:
             header = Ipv6(
-                traffic_class=ipv4.tos,
+                traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
                 hop_limit=ipv4.ttl,
                 next_header=ipv4.protocol,
                 source=self._own(given.source),
@@ -119,11 +117,11 @@ class Departure:
         return self._counted(packets)
 
     def _inner_parted(self, inner: Ipv4, given: Given46) -> tuple[bytes, ...]:
-        if inner.length <= self._ipv4_mtu or self._cuts_inner:
+        if inner.total_length <= self._ipv4_mtu or self._cuts_inner:
             packets = self._fragments_of(inner, given.far_end, given.identification)
             return self._counted(packets)
         if inner.is_fragment:
-            (inner,) = ipv4_fragments(inner, inner.part, given.identification, inner.length)
+            (inner,) = ipv4_fragments(inner, inner.part, given.identification, inner.total_length)
         outer = self._tunnelled(inner, given.far_end)
         part = Part(0, False, outer.payload)
         return self._counted(ipv6_fragments(outer, part, random.getrandbits(32), self._ipv6_mtu))
@@ -140,10 +138,11 @@ class Departure:
 
     def _translated(self, ipv4: Ipv4, transport: Transport, source: bytes) -> Ipv6:
         far_end = self._far_end(ipv4, transport)
-        return rfc7915.ipv4_to_ipv6(ipv4, transport, self._own(source), far_end)
+        own = self._own(source)
+        return rfc7915.ipv4_to_ipv6(ipv4, transport, own, far_end, self._traffic_class)
 
     def _tunnelled(self, inner: Ipv4, far_end: bytes) -> Ipv6:
-        return encapsulation.tunnel_packet(inner, self._map_address, far_end)
+        return encapsulation.tunnel_packet(inner, self._map_address, far_end, self._traffic_class)
 
     def _far_end(self, ipv4: Ipv4, transport: Transport) -> bytes:
         """Of a packet as it leaves: an echo message's identifier stands for both ports."""

@@ -73,10 +73,16 @@ def readdressed(ipv4: Ipv4, source: bytes, destination: bytes, tos: int) -> Ipv4
     return dataclasses.replace(changed, checksum=field)
 
 
-def tunnel_packet(inner: Ipv4, source: bytes, destination: bytes) -> Ipv6:
-    """The packet inside a tunnel header; Traffic Class is a copy of TOS."""
+def tunnel_packet(
+    inner: Ipv4, source: bytes, destination: bytes, traffic_class: int | None = None
+) -> Ipv6:
+    """The packet inside a tunnel header; ``traffic_class`` None copies TOS.
+
+    The congestion mark is TOS's in any case: it has to cross the tunnel.
+    """
+    dscp = inner.tos if traffic_class is None else traffic_class
     return Ipv6(
-        traffic_class=inner.tos,
+        traffic_class=dscp & ~3 | inner.tos & 3,
         hop_limit=TUNNEL_HOP_LIMIT,
         next_header=PROTO_IPV4,
         source=source,
@@ -85,9 +91,11 @@ def tunnel_packet(inner: Ipv4, source: bytes, destination: bytes) -> Ipv6:
     )
 
 
-def encapsulate(ipv4: Ipv4, source: bytes, destination: bytes) -> bytes:
+def encapsulate(
+    ipv4: Ipv4, source: bytes, destination: bytes, traffic_class: int | None = None
+) -> bytes:
     """The same as octets."""
-    return tunnel_packet(ipv4, source, destination).to_bytes()
+    return tunnel_packet(ipv4, source, destination, traffic_class).to_bytes()
 
 
 def decapsulated_tos(inner_tos: int, outer_class: int) -> int:

@@ -53,9 +53,8 @@ def _ipv6_fragment(header: Ipv6, piece: Part, identification: int) -> bytes:
 def ipv4_fragments(header: Ipv4, part: Part, identification: int, mtu: int) -> tuple[Ipv4, ...]:
     """The part behind copies of the header, in packets of at most ``mtu`` octets. The header's
     checksum is brought up to date."""
-    return tuple(
-        _ipv4_fragment(header, piece, identification) for piece in pieces(part, mtu - IPV4_HEADER)
-    )
+    limit = mtu - IPV4_HEADER - len(header.options)
+    return tuple(_ipv4_fragment(header, piece, identification) for piece in pieces(part, limit))
 
 
 def _ipv4_fragment(header: Ipv4, piece: Part, identification: int) -> Ipv4:

@@ -11,6 +11,7 @@ import random
 
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
+from mapxdp.software.checksum import checksum
 from mapxdp.software.transport import (
     ICMP_ECHO_REPLY,
     ICMP_ECHO_REQUEST,
@@ -19,7 +20,7 @@ from mapxdp.software.transport import (
     Transport,
 )
 from mapxdp.software.verdict import Refused
-from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, Ipv4, Ipv6
+from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP, Ipv4, Ipv6
 
 LONGEST_WITHOUT_DF = 1260
 _IPV4_HEADER = 20
@@ -28,14 +29,39 @@ _ECHO_46 = {ICMP_ECHO_REQUEST: ICMPV6_ECHO_REQUEST, ICMP_ECHO_REPLY: ICMPV6_ECHO
 _ECHO_64 = {v6: v4 for v4, v6 in _ECHO_46.items()}
 
 
+def lacks_checksum(transport: Transport) -> bool:
+    """True for UDP without a checksum, which IPv6 does not have."""
+    return transport.protocol is Protocol.UDP and transport.checksum == 0
+
+
 def refuse_udp_without_checksum(transport: Transport) -> None:
-    """Raises Refused for UDP without a checksum, which IPv6 does not have (section 4.5)."""
-    if transport.protocol is Protocol.UDP and transport.checksum == 0:
+    """Raises Refused for UDP without a checksum (section 4.5)."""
+    if lacks_checksum(transport):
         raise Refused(Reason.UDP_CHECKSUM_ZERO)
 
 
-def ipv4_to_ipv6(ipv4: Ipv4, transport: Transport, source: bytes, destination: bytes) -> Ipv6:
-    """Section 4: the packet under an IPv6 header. ``transport`` has its new port already."""
+def with_udp_checksum(source: bytes, destination: bytes, data: bytes) -> bytes:
+    """A UDP datagram in IPv4 with the checksum it lacks (section 4.5).
+
+    What may lie behind the datagram is not covered.
+    """
+    length = data[4:6]
+    pseudo_header = source + destination + bytes([0, PROTO_UDP]) + length
+    field = checksum(pseudo_header + data[: int.from_bytes(length, "big")])
+    return data[:6] + (field or 0xFFFF).to_bytes(2, "big") + data[8:]
+
+
+def ipv4_to_ipv6(
+    ipv4: Ipv4,
+    transport: Transport,
+    source: bytes,
+    destination: bytes,
+    traffic_class: int | None = None,
+) -> Ipv6:
+    """Section 4: the packet under an IPv6 header. ``transport`` has its new port already.
+
+    ``traffic_class`` None copies TOS.
+    """
     if transport.protocol is Protocol.ICMP:
         next_header = PROTO_ICMPV6
         transport = transport.replaced(0, bytes([_ECHO_46[transport.icmp_type]]))
@@ -48,7 +74,7 @@ def ipv4_to_ipv6(ipv4: Ipv4, transport: Transport, source: bytes, destination: b
             ipv4.source + ipv4.destination, source + destination
         )
     return Ipv6(
-        traffic_class=ipv4.tos,
+        traffic_class=ipv4.tos if traffic_class is None else traffic_class,
         hop_limit=ipv4.ttl,
         next_header=next_header,
         source=source,

@@ -6,6 +6,7 @@ The identifier of an ICMP echo message stands for both its ports.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntFlag
 
@@ -135,27 +136,28 @@ class Transport:
         """The MSS of a SYN lowered to ``limit``; None leaves it alone."""
         if limit is None or not self.tcp_flags & TcpFlags.SYN:
             return self
-        at = self._mss_at()
-        if at is None or self._number(at) <= limit:
-            return self
-        return self.replaced(at, limit.to_bytes(2, "big"))
+        lowered = self
+        for at in self._all_mss():
+            if self._number(at) > limit:
+                lowered = lowered.replaced(at, limit.to_bytes(2, "big"))
+        return lowered
 
-    def _mss_at(self) -> int | None:
-        """Where the value of the first well-formed MSS option lies."""
+    def _all_mss(self) -> Iterator[int]:
+        """Where the values of well-formed MSS options lie: receivers differ in which counts."""
         at, end = 20, _tcp_header_length(self.data)
         while at + 1 < end:
             kind, length = self.data[at], self.data[at + 1]
             if kind == _END:
-                return None
+                return
             if kind == _NOP:
                 at += 1
                 continue
-            if kind == _MSS_KIND and length == _MSS_LENGTH:
-                return at + 2 if at + _MSS_LENGTH <= end else None
-            if length < 2:
-                return None
+            is_mss = kind == _MSS_KIND and length == _MSS_LENGTH
+            if length < 2 or (is_mss and at + _MSS_LENGTH > end):
+                return
+            if is_mss:
+                yield at + 2
             at += length
-        return None
 
 
 def _tcp_header_length(data: bytes) -> int:

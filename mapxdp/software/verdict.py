@@ -9,18 +9,22 @@ from mapxdp.reasons import Reason, ReasonClass
 
 
 class Refused(Exception):
-    """Raised while a packet is looked at: it ends here, for this reason."""
+    """Raised while a packet is looked at: it ends here, for this reason.
 
-    def __init__(self, reason: Reason) -> None:
+    ``about`` is what it had become by then, if not what it was.
+    """
+
+    def __init__(self, reason: Reason, about: bytes | None = None) -> None:
         super().__init__(reason.name)
         self.reason = reason
+        self.about = about
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The verdict on one packet, its reason, and the packets that leave instead.
 
-    ``answers`` are IPv4 packets for the LAN, whose packet was dropped.
+    ``answers`` go to whoever sent a packet that was dropped.
     """
 
     reason: Reason

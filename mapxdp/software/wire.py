@@ -41,7 +41,7 @@ _FRAGMENT_OFFSET = 0x1FFF
 
 @dataclass(frozen=True, slots=True)
 class Ipv4:
-    """An IPv4 packet without options, or a fragment of one. Addresses are 4 octets.
+    """An IPv4 packet, or a fragment of one. Addresses are 4 octets.
 
     ``flags`` is their 16-bit word with the fragment's offset: DONT_FRAGMENT, MORE_FRAGMENTS, and
     the reserved bit, which a tunnel carries.
@@ -56,6 +56,12 @@ class Ipv4:
     source: bytes
     destination: bytes
     payload: bytes
+    options: bytes = b""
+
+    @property
+    def total_length(self) -> int:
+        """Of the packet."""
+        return _IPV4.size + len(self.options) + len(self.payload)
 
     @property
     def is_fragment(self) -> bool:
@@ -68,22 +74,17 @@ class Ipv4:
         return bool(self.flags & DONT_FRAGMENT)
 
     @property
-    def length(self) -> int:
-        """Octets, the header among them."""
-        return IPV4_HEADER + len(self.payload)
-
-    @property
     def part(self) -> Part:
         """Which part of its datagram it is."""
         offset = (self.flags & _FRAGMENT_OFFSET) * 8
         return Part(offset, bool(self.flags & MORE_FRAGMENTS), self.payload)
 
     def header(self, checksum_field: int) -> bytes:
-        """The 20 octets of the header."""
-        return _IPV4.pack(
-            0x45,
+        """The octets of the header, options among them."""
+        fixed = _IPV4.pack(
+            0x45 + len(self.options) // 4,
             self.tos,
-            _IPV4.size + len(self.payload),
+            self.total_length,
             self.identification,
             self.flags,
             self.ttl,
@@ -92,6 +93,7 @@ class Ipv4:
             self.source,
             self.destination,
         )
+        return fixed + self.options
 
     def with_checksum(self) -> bytes:
         """The packet, its header checksum computed."""
@@ -147,8 +149,7 @@ def read_ipv4(packet: bytes) -> Ipv4:
     first, tos, total, identification, fragment, ttl, protocol, field, source, destination = (
         _IPV4.unpack_from(packet)
     )
-    if first != 0x45:
-        raise Refused(Reason.SOURCE_ROUTE)
+    length = (first & 0xF) * 4
     return Ipv4(
         tos=tos,
         identification=identification,
@@ -158,7 +159,8 @@ def read_ipv4(packet: bytes) -> Ipv4:
         checksum=field,
         source=source,
         destination=destination,
-        payload=packet[_IPV4.size : total],
+        payload=packet[length:total],
+        options=packet[_IPV4.size : length],
     )
 
 

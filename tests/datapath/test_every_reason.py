@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
 from harness import packets
 from harness.ce import LoadedCe, LoadedCes, inconsistencies
-from harness.domains import BR, DMR, EXAMPLE_RULE, domain
+from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared, strict
@@ -25,8 +25,9 @@ from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_text
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052
-from mapxdp.model.domain import Domain
+from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.napt44 import LogLevel
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason, ReasonClass
 
 _DOMAIN = domain("map-t")
@@ -77,8 +78,6 @@ UPSTREAM: dict[str, tuple[Reason, bytes]] = {
     "ihl 4": (Reason.MALFORMED_IPV4, b"\x44" + upstream()[1:]),
     "total length below header": (Reason.MALFORMED_IPV4, upstream(total_length=19)),
     "total length beyond packet": (Reason.MALFORMED_IPV4, upstream(total_length=2000)),
-    "options": (Reason.SOURCE_ROUTE, upstream(options=b"\x01\x01\x01\x00")),
-    "source route": (Reason.SOURCE_ROUTE, upstream(options=b"\x83\x07\x04\x0a\x00\x00\x01\x00")),
     "first fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x2000)),
     "later fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x0010)),
     "gre": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 47)),
@@ -138,13 +137,41 @@ def test_wrong_version_under_the_ethertype_of_ipv4(ce: LoadedCe) -> None:
 
 
 def test_udp_without_checksum(loaded_ces: LoadedCes) -> None:
-    """It cannot be translated, but it can be encapsulated, and stays without one."""
+    """It gets one before it is translated, if it may; encapsulated it stays without one."""
     packet = packets.ipv4(packets.udp(HOST, SERVER, 1, 2, checksum=False), packets.UDP)
-    refused = loaded_ces.example("map-t").from_lan(packet)
-    assert note(refused.reason) is Reason.UDP_CHECKSUM_ZERO
+    ce = loaded_ces.example("map-t")
+    assert note(ce.from_lan(packet).reason) is Reason.TRANSLATED
+    assert ce.events()[note(Reason.UDP_CHECKSUM_COMPUTED)] == 1
+    ce.reset(translation=TranslationPolicy(compute_udp_checksum=False))
+    assert note(ce.from_lan(packet).reason) is Reason.UDP_CHECKSUM_ZERO
+    assert Reason.UDP_CHECKSUM_COMPUTED not in ce.events()
     encapsulated = loaded_ces.example("map-e").from_lan(packet)
     assert note(encapsulated.reason) is Reason.TRANSLATED
     assert encapsulated.packets[0][66:68] == b"\0\0"
+
+
+def test_udp_without_checksum_from_the_wan(loaded_ces: LoadedCes) -> None:
+    ce = loaded_ces.example("map-t")
+    send(ce, port=PORT)
+    data = packets.udp(SERVER6, MAP_ADDRESS, HIGH, PORT, checksum=False)
+    packet = packets.ipv6(data, packets.UDP, SERVER6, MAP_ADDRESS)
+    assert note(ce.from_wan(packet).reason) is Reason.TRANSLATED
+    assert ce.events()[note(Reason.UDP_CHECKSUM_ABSENT)] == 1
+
+
+def test_source_route(loaded_ces: LoadedCes) -> None:
+    """It cannot be translated; a tunnel carries it."""
+    packet = upstream(options=b"\x83\x07\x04\x0a\x00\x00\x01\x00")
+    refused = loaded_ces.example("map-t").from_lan(packet)
+    assert note(refused.reason) is Reason.SOURCE_ROUTE
+    assert loaded_ces.example("map-e").from_lan(packet).reason is Reason.TRANSLATED
+
+
+def test_private_address_under_the_well_known_prefix(loaded_ces: LoadedCes) -> None:
+    dmr = IPv6Network("64:ff9b::/96")
+    ce_domain = Domain(Mode.MAP_T, END_USER_PREFIX, (EXAMPLE_RULE,), dmr=dmr)
+    ce = loaded_ces.get(ce_domain)
+    assert note(ce.from_lan(upstream(destination="10.1.2.3")).reason) is Reason.NOT_GLOBAL
 
 
 def test_destination_on_the_wan_link(ce: LoadedCe) -> None:
@@ -234,15 +261,6 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         Reason.ICMP_NOT_CARRIED,
         packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, SERVER6, MAP_ADDRESS),
     ),
-    "udp without checksum": (
-        Reason.UDP_CHECKSUM_ZERO,
-        packets.ipv6(
-            packets.udp(SERVER6, MAP_ADDRESS, 1, PORT, checksum=False),
-            packets.UDP,
-            SERVER6,
-            MAP_ADDRESS,
-        ),
-    ),
     "icmp in ipv6": (
         Reason.PROTOCOL_WITHOUT_PORTS,
         packets.ipv6(packets.echo(PORT), packets.ICMP, SERVER6, MAP_ADDRESS),
@@ -256,16 +274,16 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x11" + bytes(39), 44, SERVER6, MAP_ADDRESS),
     ),
     "hop-by-hop": (
-        Reason.EXTENSION_HEADER,
+        Reason.MALFORMED_TRANSPORT,
         packets.ipv6(b"\x11" + bytes(39), 0, SERVER6, MAP_ADDRESS),
     ),
     "routing header": (
-        Reason.EXTENSION_HEADER,
-        packets.ipv6(b"\x11" + bytes(39), 43, SERVER6, MAP_ADDRESS),
+        Reason.ROUTING_HEADER,
+        packets.ipv6(b"\x11\x00\x00\x01" + bytes(36), 43, SERVER6, MAP_ADDRESS),
     ),
-    "destination options": (
+    "authentication header": (
         Reason.EXTENSION_HEADER,
-        packets.ipv6(b"\x11" + bytes(39), 60, SERVER6, MAP_ADDRESS),
+        packets.ipv6(b"\x11" + bytes(39), 51, SERVER6, MAP_ADDRESS),
     ),
     "tcp cut": (
         Reason.MALFORMED_TRANSPORT,
@@ -312,8 +330,12 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS),
     ),
     "encapsulation limit": (
-        Reason.EXTENSION_HEADER,
+        Reason.NO_MAPPING,
         packets.ipv6(bytes.fromhex("0400040104010100") + inner(), 60, BR, MAP_ADDRESS),
+    ),
+    "routing header": (
+        Reason.ROUTING_HEADER,
+        packets.ipv6(b"\x04\x00\x00\x01" + bytes(4) + inner(), 43, BR, MAP_ADDRESS),
     ),
     "inner destination": (
         Reason.INNER_DESTINATION,
@@ -322,7 +344,6 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
     "inner header cut": (Reason.MALFORMED_IPV4, tunnelled(inner()[:19])),
     "inner version 6": (Reason.MALFORMED_IPV4, tunnelled(b"\x65" + inner()[1:])),
     "inner length beyond the outer": (Reason.MALFORMED_IPV4, tunnelled(inner(total_length=200))),
-    "inner options": (Reason.SOURCE_ROUTE, tunnelled(inner(options=b"\x01\x01\x01\x00"))),
     "inner fragment": (Reason.FRAGMENT_INVALID, tunnelled(inner(fragment=0x2000))),
     "inner icmp error": (
         Reason.ICMP_NOT_CARRIED,

@@ -31,21 +31,20 @@ DSCP = 0x2E
 
 #: What is not handled yet is refused for its reason.
 REFUSED = {
-    "pkt-mapt-udp-zero": Reason.UDP_CHECKSUM_ZERO,
     "pkt-mapt-frag-first": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,
     "pkt-mapt-frag-down": Reason.FRAGMENT_INVALID,
-    "pkt-mape-tel-down": Reason.EXTENSION_HEADER,
 }
 
 
 def one_hop_further(packet: bytes, mode: str) -> bytes:
     """As the kernel passes it on: TTL of IPv4; of MAP-T's IPv6 the Hop Limit."""
     if packet[0] >> 4 == 6:
-        at = 7 if mode == "map-t" else 48
+        inner = 40 + (8 if packet[6] == 60 else 0)  # behind the Tunnel Encapsulation Limit
+        at = 7 if mode == "map-t" else inner + 8
         changed = packet[:at] + bytes([packet[at] - 1]) + packet[at + 1 :]
-        return changed if mode == "map-t" else changed[:40] + with_checksum(changed[40:])
+        return changed if mode == "map-t" else changed[:inner] + with_checksum(changed[inner:])
     return with_checksum(packet[:8] + bytes([packet[8] - 1]) + packet[9:])
 
 

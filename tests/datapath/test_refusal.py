@@ -12,8 +12,10 @@ from harness import packets
 from harness.ce import LoadedCe
 from harness.domains import domain
 from harness.exchange import lan_packet, send
+from harness.follower import Follower
 from harness.packets import HOST
 from harness.policies import strict
+from mapxdp.datapath import libbpf
 from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
 
@@ -106,3 +108,55 @@ def test_only_what_got_no_port_is_answered(ce: LoadedCe) -> None:
     assert (reset.reason, reset.answers) == (Reason.NO_MAPPING, ())
     reply = ce.from_lan(lan_packet("echo reply"))
     assert (reply.reason, reply.answers) == (Reason.NO_MAPPING, ())
+
+
+def too_big(ce: LoadedCe, protocol: str = "udp", **header: int) -> bytes:
+    """One octet more than what crosses the WAN whole."""
+    plain = lan_packet(protocol)
+    missing = ce.settings.ipv4_mtu + 1 - len(plain)
+    packet = lan_packet(protocol, payload=bytes(1 + missing))
+    return packets.ipv4(packet[20:], packet[9], **header)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("protocol", QUOTED)
+def test_the_path_mtu_is_told(protocol: str, ce: LoadedCe) -> None:
+    """RFC 1191: what is too big and must not be cut."""
+    ce.reset()
+    follower = Follower(ce)
+    packet = too_big(ce, protocol)
+    outcome = follower.from_lan(packet)
+    assert outcome.reason is Reason.TOO_BIG
+    (answer,) = outcome.answers
+    assert tuple(answer[20:22]) == (3, 4)
+    assert int.from_bytes(answer[24:28], "big") == ce.settings.ipv4_mtu
+    assert answer[28:] == packet[: 20 + QUOTED[protocol]]
+    assert packets.checksums_are_right(answer)
+    assert not ce.slots()
+    follower.assert_that_events_agree()
+
+
+def test_the_path_mtu_is_told_whatever_is_said_of_ports(ce: LoadedCe) -> None:
+    ce.reset(policy=strict(refusal=Refusal.OFF))
+    (answer,) = Follower(ce).from_lan(too_big(ce)).answers
+    assert tuple(answer[20:22]) == (3, 4)
+
+
+def test_nothing_is_said_of_what_may_be_cut(ce: LoadedCe) -> None:
+    outcome = Follower(ce).from_lan(too_big(ce, fragment=0))
+    assert (outcome.reason, outcome.answers) == (Reason.TOO_BIG, ())
+
+
+def test_one_budget_for_all_errors(ce: LoadedCe) -> None:
+    ce.reset()
+    follower = Follower(ce)
+    told = [len(follower.from_lan(too_big(ce)).answers) for _ in range(PER_TICK + 5)]
+    assert told == [1] * PER_TICK + [0] * 5
+    follower.assert_that_events_agree()
+
+
+def test_hosts_are_not_charged_for_what_is_too_big(ce: LoadedCe) -> None:
+    ce.reset()
+    ce.from_lan(too_big(ce))
+    layout, spec = ce.maps.contract["host"], ce.maps.spec("hosts")
+    hosts = [layout.unpack(value) for value in libbpf.lookup_all(ce.maps.fds["hosts"], spec)]
+    assert not any(host["refused"] for host in hosts)

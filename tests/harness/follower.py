@@ -55,6 +55,8 @@ class Follower:
             translates_ports=ce.settings.napt44 is Napt44Kind.BPF,
             on_link=ce.settings.on_link,
             policy=policy,
+            translation=ce.settings.translation,
+            lowest_ipv6_mtu=ce.settings.lowest_ipv6_mtu,
         )
         self.software = CustomerEdge(ce.domain, settings, napt44)
 
@@ -113,7 +115,8 @@ class Follower:
     def from_lan(self, packet: bytes, ether_type: int = 0x0800) -> Outcome:
         actual = self.ce.from_lan(packet, ether_type=ether_type)
         self._packet = packet
-        self.last_port = _given_port(actual)
+        has_ports = len(packet) >= 20 and packet[9] in _PROTOCOLS
+        self.last_port = _given_port(actual) if has_ports else None
         return self._compared(actual, self.software.from_lan(packet))
 
     def from_wan(self, packet: bytes, ether_type: int = 0x86DD) -> Outcome:
@@ -155,7 +158,8 @@ def _mixed(x: int) -> int:
 def _words(packet: bytes) -> tuple[int, int]:
     """Endpoint and remote of a packet from the LAN, as BPF's tables hold them."""
     is_echo = packet[9] == packets.ICMP
-    source_at, remote_port = (24, 0) if is_echo else (20, _number(packet, 22))
+    at = (packet[0] & 0xF) * 4
+    source_at, remote_port = (at + 4, 0) if is_echo else (at, _number(packet, at + 2))
     endpoint = _native(packet[12:16]) | _number(packet, source_at) << 32
     return endpoint, _native(packet[16:20]) | remote_port << 32
 
@@ -184,13 +188,15 @@ def _given_port(outcome: Outcome) -> int | None:
     (packet,) = outcome.packets
     if outcome.reason is not Reason.HAIRPINNED:
         return source_port(packet)
-    return None if packet[9] == packets.ICMP else _number(packet, 20)
+    return None if packet[9] == packets.ICMP else _number(packet, (packet[0] & 0xF) * 4)
 
 
 def source_port(packet: bytes) -> int:
     """Source port or identifier of the IPv6 packet that left, whatever is around it."""
     tunnelled = packet[6] == packets.IPV4
-    at, protocol = (60, packet[49]) if tunnelled else (40, packet[6])
+    at, protocol = 40, packet[6]
+    if tunnelled:
+        at, protocol = 40 + (packet[40] & 0xF) * 4, packet[49]
     if protocol in (packets.ICMP, packets.ICMPV6):
         at += 4
     return int.from_bytes(packet[at : at + 2], "big")

@@ -40,6 +40,7 @@ def host_c(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library.updated.argtypes = [ctypes.c_uint16, ctypes.c_uint64, ctypes.c_uint64]
     library.updated.restype = ctypes.c_uint16
     library.extract.restype = ctypes.c_uint32
+    library.mss_options.restype = ctypes.c_uint64
     library.first.restype = ctypes.c_uint64
     library.after.restype = ctypes.c_uint64
     library.after.argtypes = [

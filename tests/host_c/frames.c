@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "mss.h"
 #include "parse.h"
@@ -46,6 +47,19 @@ static enum reason read_ipv6(const __u8 *data, const struct packet_case *given,
 	return reason ? reason : parse_transport_ipv6(data, end, &ipv6, transport);
 }
 
+/* The MSS options of a header with room for others, which the kernel copies. */
+static __u64 other_mss(const __u8 *data, const struct packet_case *given,
+		       const struct transport *transport)
+{
+	__u32 length = transport->header_length - sizeof(struct tcp_header);
+	__u8 room[TCP_OPTIONS_ROOM] = {};
+
+	if (!has_other_options(transport) || headers_length(transport) > given->readable)
+		return 0;
+	memcpy(room, data + transport->offset + sizeof(struct tcp_header), length);
+	return all_mss(room, length);
+}
+
 static void answer(const __u8 *data, const struct packet_case *given)
 {
 	const __u8 *end = data + given->readable;
@@ -53,15 +67,18 @@ static void answer(const __u8 *data, const struct packet_case *given)
 	struct transport_change change = {};
 	enum reason reason = given->version == 6 ? read_ipv6(data, given, &transport)
 						 : read_ipv4(data, given, &transport);
+	__u64 others = 0;
 	__u32 mss = 0;
 
+	if (!reason && transport.index == INDEX_TCP && transport.tcp_flags & TCP_SYN)
+		others = other_mss(data, given, &transport);
 	if (!reason && transport.index == INDEX_TCP && transport.tcp_flags & TCP_SYN)
 		mss = find_mss(data, end, &transport);
 	if (mss)
 		change_mss(data, end, &transport, mss, given->limit, &change);
-	printf("%d %u %u %u %u %u\n", reason, reason ? 0 : transport.source_port,
+	printf("%d %u %u %u %u %u %llu\n", reason, reason ? 0 : transport.source_port,
 	       reason ? 0 : transport.destination_port, mss, change.mss_offset,
-	       host16(checksum_after(transport.checksum, 0, change.data)));
+	       host16(checksum_after(transport.checksum, 0, change.data)), others);
 }
 
 int main(void)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "encapsulation.h"
+#include "ipv4_options.h"
 #include "map_address.h"
 #include "mapping_state.h"
 #include "mss.h"
@@ -78,12 +79,22 @@ int leaving_tos(__u8 inner, __u8 outer)
 	return decapsulated_tos(inner, outer, &tos) ? -1 : tos;
 }
 
-/* Offset of the MSS value in a TCP header of `length` octets; 0 where there is none. */
-__u32 mss_offset(const __u8 *header, __u32 length)
+/* A bit for each MSS option, by its position. */
+__u64 mss_options(const __u8 *options, __u32 length)
 {
-	struct transport tcp = {.offset = 0, .header_length = length};
+	__u8 room[TCP_OPTIONS_ROOM] = {};
 
-	return find_mss(header, header + length, &tcp);
+	memcpy(room, options, length);
+	return all_mss(room, length);
+}
+
+/* Why a packet with these IPv4 options cannot be translated. */
+int checked_options(const __u8 *options, __u32 length)
+{
+	__u8 room[IPV4_OPTIONS_ROOM] = {};
+
+	memcpy(room, options, length);
+	return check_options(room, length);
 }
 
 void translated_header(const __u8 ipv6[40], __be32 source, __be32 destination, __u16 id,

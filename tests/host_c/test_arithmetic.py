@@ -21,7 +21,7 @@ from mapxdp.model import rfc6052
 from mapxdp.model.port_set import PORT_COUNT, PortParameters, PortSet
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
-from mapxdp.software import checksum, encapsulation
+from mapxdp.software import checksum, encapsulation, ipv4_options
 from mapxdp.software.lifecycle import Endpoint, LanPacket, Life
 from mapxdp.software.transport import TcpFlags, Transport
 from mapxdp.software.verdict import Refused
@@ -187,7 +187,26 @@ def test_mss_option(options: bytes, host_c: ctypes.CDLL) -> None:
     options = options[: len(options) // 4 * 4]
     header = bytes(12) + bytes([(5 + len(options) // 4) << 4]) + bytes(7) + options
     transport = Transport(Protocol.TCP, header, 16, 0, 2)
-    assert host_c.mss_offset(header, len(header)) == (transport._mss_at() or 0)
+    expected = sum(1 << at - 22 for at in transport._all_mss())
+    assert host_c.mss_options(options, len(options)) == expected
+
+
+@repeatable
+@given(
+    options=st.lists(
+        st.sampled_from([b"\1", b"\0", b"\x83\7\4", b"\x89\3\4", b"\x83\2", b"\x07\4\0\0"])
+        | st.binary(max_size=6)
+    ).map(lambda parts: b"".join(parts)[:40])
+)
+def test_ipv4_options(options: bytes, host_c: ctypes.CDLL) -> None:
+    options = options[: len(options) // 4 * 4]
+    header = bytes([0x45 + len(options) // 4]) + bytes(2) + bytes([20 + len(options)]) + bytes(16)
+    try:
+        ipv4_options.left_out(header + options)
+        expected = 0
+    except Refused as refused:
+        expected = refused.reason.number
+    assert host_c.checked_options(options, len(options)) == expected
 
 
 @repeatable

@@ -203,6 +203,7 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
     assert (maps["permissions"].key_size, maps["permissions"].entries) == (16, 512)
     assert (maps["events"].key_size, maps["events"].value_size) == (0, 0)
     assert maps["events"].entries == 4096
+    assert (maps["scratch"].value_size, maps["scratch"].entries) == (4 * 132, 1)
     assert (maps["counters"].value_size, maps["counters"].entries) == (16, 2 * 128)
     assert maps["config"].value_size == 8 + 2 * contract["config"].size
     assert (maps["rules"].value_size, maps["rules"].entries) == (contract["rule"].size, 16)
@@ -219,6 +220,7 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
         "permissions": "LRU_HASH",
         "events": "RINGBUF",
         "counters": "PERCPU_ARRAY",
+        "scratch": "PERCPU_ARRAY",
         "programs": "PROG_ARRAY",
     }
 

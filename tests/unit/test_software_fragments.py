@@ -30,7 +30,7 @@ from scapy_tools import (
     sole,
 )
 
-from harness.domains import BR
+from harness.domains import BR, domain
 from mapxdp.model.domain import Mode
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CustomerEdge
@@ -112,7 +112,7 @@ def test_from_the_lan(mode: Mode, order: str, kind: str) -> None:
     else:
         ids = {IP(packet[40:]).id for packet in packets}
     assert len(ids) == 1
-    assert ids.pop() in ce._domain.port_set
+    assert ids.pop() in domain(mode).port_set
 
 
 def downstream_fragments(mode: Mode, transport: Packet) -> list[bytes]:

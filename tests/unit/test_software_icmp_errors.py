@@ -13,8 +13,8 @@ from scapy_tools import EACH_ITS_OWN, HOST, OWN_IPV4, Clock, assert_sound, from_
 from mapxdp.model.domain import Mode
 from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
+from mapxdp.software.budget import REFUSALS_PER_TICK
 from mapxdp.software.ce import CustomerEdge
-from mapxdp.software.refusal import REFUSALS_PER_TICK
 from mapxdp.software.verdict import Outcome
 
 

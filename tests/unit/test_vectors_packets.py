@@ -44,14 +44,13 @@ SERVER_IPV6 = "2001:db8:ffff:0:a:203:400:0"
 
 #: Vectors of packets that are not handled yet, and the reason that says so.
 NOT_HANDLED = {
-    "pkt-mapt-udp-zero": Reason.UDP_CHECKSUM_ZERO,
     "pkt-mapt-frag-udp0": Reason.UDP_CHECKSUM_ZERO,
-    "pkt-mape-tel-down": Reason.EXTENSION_HEADER,
 }
 HANDLED = {
     "pkt-mapt-tcp-up",
     "pkt-mapt-udp-up",
     "pkt-mapt-udp-ffff",
+    "pkt-mapt-udp-zero",
     "pkt-mapt-echo-up",
     "pkt-mapt-tcp-down",
     "pkt-mapt-tcp-down-big",
@@ -62,6 +61,7 @@ HANDLED = {
     "pkt-mapt-frag-first",
     "pkt-mapt-frag-last",
     "pkt-mapt-frag-down",
+    "pkt-mape-tel-down",
 }
 #: A later fragment crosses behind the first one of its datagram only.
 BEHIND = {"pkt-mapt-frag-last": "pkt-mapt-frag-first"}

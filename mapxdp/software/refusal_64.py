@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""What the sender of a packet from the domain is told that translation refuses: an ICMPv6 error
+(RFC 4443; RFC 7915 section 5.1, RFC 7599 section 8.2)."""
+
+from __future__ import annotations
+
+from mapxdp.reasons import Reason
+from mapxdp.software import ipv6_extension
+from mapxdp.software.budget import Budget
+from mapxdp.software.checksum import checksum
+from mapxdp.software.wire import PROTO_ICMPV6, Ipv6
+
+_UNREACHABLE, _SOURCE_POLICY = 1, 5
+_PARAMETER_PROBLEM, _ERRONEOUS_FIELD = 4, 0
+_FIRST_QUERY = 128
+_IPV6_HEADER, _ICMPV6_HEADER = 40, 8
+_LONGEST = 1280
+_HOP_LIMIT = 64
+
+
+class Refuser64:
+    """Answers refused packets. ``own`` is the MAP address."""
+
+    def __init__(self, own: bytes, budget: Budget) -> None:
+        self._own = own
+        self._budget = budget
+        self.sent = 0
+
+    def answers(self, packet: bytes, reason: Reason) -> tuple[bytes, ...]:
+        """What the domain gets for a packet of it that was dropped for this reason."""
+        if reason is Reason.ROUTING_HEADER:
+            kind, pointer = (
+                (_PARAMETER_PROBLEM, _ERRONEOUS_FIELD),
+                ipv6_extension.of(packet).pointer,
+            )
+        elif reason is Reason.SOURCE_INCONSISTENT:
+            kind, pointer = (_UNREACHABLE, _SOURCE_POLICY), None
+        else:
+            return ()
+        if not _may_be_told(packet) or not self._budget.take():
+            return ()
+        self.sent += 1
+        return (self._error(packet, bytes(kind), pointer or 0),)
+
+    def _error(self, packet: bytes, kind: bytes, pointer: int) -> bytes:
+        """From the address that the packet was for (RFC 4443 section 2.2)."""
+        length = _IPV6_HEADER + int.from_bytes(packet[4:6], "big")
+        quote = packet[:length][: _LONGEST - _IPV6_HEADER - _ICMPV6_HEADER]
+        rest = pointer.to_bytes(4, "big") + quote
+        source, destination = self._own, packet[8:24]
+        pseudo_header = source + destination + (4 + len(rest)).to_bytes(4, "big")
+        pseudo_header += PROTO_ICMPV6.to_bytes(4, "big")
+        field = checksum(pseudo_header + kind + bytes(2) + rest)
+        return Ipv6(
+            traffic_class=0,
+            hop_limit=_HOP_LIMIT,
+            next_header=PROTO_ICMPV6,
+            source=source,
+            destination=destination,
+            payload=kind + field.to_bytes(2, "big") + rest,
+        ).to_bytes()
+
+
+def _may_be_told(packet: bytes) -> bool:
+    """False for ICMPv6 errors (RFC 4443 section 2.4 e), and where it cannot be seen."""
+    extensions = ipv6_extension.of(packet)
+    if extensions.next_header != PROTO_ICMPV6:
+        return extensions.can_be_followed
+    carried = packet[_IPV6_HEADER + extensions.octets :]
+    return len(carried) > 0 and carried[0] >= _FIRST_QUERY
