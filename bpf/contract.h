@@ -86,6 +86,18 @@ enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
 /* Octets that are summed up at a time: as many as the kernel's helper takes. */
 enum scratch_geometry { SCRATCH_OCTETS = 512, SCRATCH_WORDS = 132 };
 
+/* Who owns the ports of an address under a mapping rule (RFC 7597 section 5.2). */
+enum rule_kind {
+	RULE_UNSHARED,	  /* one CE owns them all */
+	RULE_SHARED,	  /* the CE whose EA bits hold the port's PSID */
+	RULE_OF_ONE_PSID, /* the CE with the explicit PSID; others have rules of their own */
+};
+
+enum rule_geometry {
+	NO_PORT = 65536,    /* of a packet without ports: no shared address has room for it */
+	RULE_CHAIN_MAX = 4, /* rules that are asked for one destination, one after the other */
+};
+
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
@@ -132,11 +144,16 @@ struct config {
 	__be32 map_address[4];
 	__be32 far_end[4]; /* MAP-T: the DMR prefix. MAP-E: the BR's address */
 	__be32 ipv4;
-	__be32 ipv4_mask;  /* all ones unless an IPv4 prefix was assigned */
-	__u32 dmr_length;  /* bits; 0 in MAP-E */
-	__u32 napt44;	   /* enum napt44_mode */
-	__u32 psid_offset; /* a */
-	__u32 psid_length; /* k */
+	__be32 ipv4_mask;	/* all ones unless an IPv4 prefix was assigned */
+	__be32 host_mask;	/* MAP-T of a prefix: what of an IPv4 address is shown beside it */
+	__be32 map_mask[4];	/* all ones but for the bits that show it */
+	__u32 identifier_shift; /* how far up the interface identifier is: 8 in draft-03 */
+	__u32 rule_count;	/* FMRs */
+	__u32 rules_in_dmr;	/* an FMR's IPv6 prefix is the DMR or under it */
+	__u32 dmr_length;	/* bits; 0 in MAP-E */
+	__u32 napt44;		/* enum napt44_mode */
+	__u32 psid_offset;	/* a */
+	__u32 psid_length;	/* k */
 	__u32 psid;
 	__u32 port_count;   /* ports in the set */
 	__u32 usable_ports; /* without reserved ones */
@@ -175,6 +192,44 @@ struct config {
 struct config_buffer {
 	__u64 active;
 	struct config half[2];
+};
+
+/* A forwarding mapping rule (RFC 7597 section 5), and what follows from it. Addresses are numbers
+ * in host order here: those of IPv6 the high and the low half. Written with the configuration. */
+struct rule {
+	__u64 prefix[2];       /* the Rule IPv6 prefix */
+	__u64 identifier_mask; /* the bits of the interface identifier that no prefix overwrites */
+	__u32 ipv4;	       /* the Rule IPv4 prefix */
+	__u32 ipv4_mask;    /* what of an IPv4 address the rule and the EA bits say: r + p bits */
+	__u32 shown_mask;   /* what of it the interface identifier shows */
+	__u32 psid;	    /* RULE_OF_ONE_PSID */
+	__u32 next;	    /* the rule to ask where this one knows no owner; 0: none */
+	__u8 kind;	    /* enum rule_kind */
+	__u8 ea_length;	    /* o */
+	__u8 ea_shift;	    /* 128 - n - o */
+	__u8 host_bits;	    /* 32 - r - p */
+	__u8 embedded_psid; /* q */
+	__u8 psid_offset;   /* a */
+	__u8 psid_length;   /* k */
+	__u8 identifier_shift; /* as in struct config */
+	__u32 zero;
+};
+
+/* Keys of the kernel's tries: a prefix and its length, longest match. */
+struct ipv4_key {
+	__u32 length;
+	__be32 address;
+};
+
+struct ipv6_key {
+	__u32 length;
+	__be32 address[4];
+};
+
+/* One of several rules for the same addresses, each with an explicit PSID. */
+struct psid_key {
+	__u32 rule; /* the one that is found by address */
+	__u32 psid;
 };
 
 /* A port of the set for one protocol (its position says which), or a flow on a shared port.

@@ -236,14 +236,29 @@ INLINE enum reason tc_reclaimed(struct __sk_buff *skb, const struct applicant *a
 	}
 }
 
+/* A host at its limit had no closing port to give back: another's may become shared for its flow.
+ * A port is not taken for a flow that cannot be. */
+INLINE _Bool tc_may_take_from_others(struct __sk_buff *skb, const struct applicant *applicant,
+				     const struct allowance *allowance)
+{
+	__u32 limited = LADDER_PRESSURE | LADDER_TRADE;
+
+	return (skb->cb[CB_LADDER] & limited) == limited && allowance->flow &&
+	       READ_ONCE(the_pool()->flow_count) < FLOWS &&
+	       !known_exhausted(applicant->endpoint.protocol, applicant->now) && tc_may_run(skb, 1);
+}
+
 /* No slot has expired. */
 INLINE enum reason tc_not_reclaimed(struct __sk_buff *skb, const struct applicant *applicant)
 {
+	struct allowance allowance = allowance_of(applicant);
 	__u32 ladder = skb->cb[CB_LADDER];
 
 	if (!(ladder & LADDER_TRADE) &&
 	    (ladder & LADDER_PRESSURE || !applicant->config->early_reclaim))
 		note_exhausted(applicant->endpoint.protocol, applicant->now);
+	if (may_share(applicant) && tc_may_take_from_others(skb, applicant, &allowance))
+		return tc_begin_reclaim(skb, applicant, &allowance, 1);
 	if (may_share(applicant) && (ladder & LADDER_PRESSURE || !(ladder & LADDER_FOR_POOL)))
 		return tc_begin_share(skb);
 	return tc_under_pressure(skb, applicant);

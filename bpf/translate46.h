@@ -11,6 +11,7 @@
 #include "parse.h"
 #include "rfc7915_46.h"
 #include "rfc7915_icmp.h"
+#include "rules.h"
 #include "traffic_class.h"
 #include "transport_change.h"
 #include "virtual_port.h"
@@ -149,6 +150,13 @@ INLINE __be32 public_source(const struct config *config, const struct upstream *
 	return config->napt44 == NAPT44_NONE ? packet->ipv4.header.source : config->ipv4;
 }
 
+/* The port that says which CE has the destination. An echo message has one identifier, which the
+ * peer takes for both ports: the one it leaves with. */
+INLINE __u16 peer_port_46(const struct upstream *packet, __u16 port)
+{
+	return packet->transport.index == INDEX_ICMP ? port : packet->transport.destination_port;
+}
+
 INLINE void change_port_and_mss_46(const struct config *config, const void *data, const void *end,
 				   const struct upstream *packet, __u16 port,
 				   struct transport_change *change)
@@ -177,12 +185,14 @@ INLINE void translate_46(const struct config *config, const void *data, const vo
 			 const struct upstream *packet, __u16 port, struct translation_46 *out)
 {
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
+	__be32 source[4];
 	__be32 destination[4];
 	__u64 old = (__u64)ipv4->source + ipv4->destination;
 	__u64 new;
 
-	rfc6052_embed(config->far_end, config->dmr_length, ipv4->destination, destination);
-	ipv6_header_from_ipv4(&packet->ipv4, config->map_address, destination, &out->ipv6);
+	translated_source(config, ipv4->source, source);
+	translated_destination(config, ipv4->destination, peer_port_46(packet, port), destination);
+	ipv6_header_from_ipv4(&packet->ipv4, source, destination, &out->ipv6);
 	set_traffic_class(&out->ipv6, translated_class(config, ipv4->tos));
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);
 	new = sum_ipv6(out->ipv6.source) + sum_ipv6(out->ipv6.destination);
@@ -208,8 +218,10 @@ INLINE void encapsulate_46(const struct config *config, const void *data, const 
 {
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
 	__be32 source = public_source(config, packet);
+	__be32 far_end[4];
 
-	tunnel_header(&packet->ipv4, config->map_address, config->far_end, &out->outer);
+	tunnel_destination(config, ipv4->destination, peer_port_46(packet, port), far_end);
+	tunnel_header(&packet->ipv4, config->map_address, far_end, &out->outer);
 	set_traffic_class(&out->outer, tunnel_class(config, ipv4->tos));
 	ipv4_header_renumbered(ipv4, source, ipv4->destination, ipv4->tos, &out->inner);
 	change_port_and_mss_46(config, data, end, packet, port, &out->change);

@@ -11,6 +11,7 @@
 #include "parse.h"
 #include "rfc7915_64.h"
 #include "rfc7915_icmp.h"
+#include "rules.h"
 #include "transport_change.h"
 #include "virtual_port.h"
 
@@ -29,7 +30,20 @@ INLINE _Bool is_from_ourselves(const struct config *config, const struct transpo
 	return is_own_ipv4(config, source) && port_in_set(&set, transport->source_port);
 }
 
-/* RFC 7599 section 8.2: the port set first, then NAPT44. */
+/* RFC 7599 section 8.2: the port set first, then the source. */
+INLINE enum reason check_ends(const struct config *config, const struct transport *transport,
+			      __be32 source)
+{
+	struct port_set set = port_set_of(config);
+
+	if (is_martian(source) || is_from_ourselves(config, transport, source))
+		return REASON_SOURCE_MARTIAN;
+	if (!port_in_set(&set, transport->destination_port))
+		return REASON_PORT_OUTSIDE_SET;
+	return REASON_TRANSLATED;
+}
+
+/* NAPT44, for a packet whose ends were checked. */
 INLINE enum reason find_endpoint(const struct config *config, const struct transport *transport,
 				 __be32 destination, struct downstream_ends *ends)
 {
@@ -41,10 +55,6 @@ INLINE enum reason find_endpoint(const struct config *config, const struct trans
 		.now = current_tick(config),
 	};
 
-	if (is_martian(ends->source) || is_from_ourselves(config, transport, ends->source))
-		return REASON_SOURCE_MARTIAN;
-	if (!port_in_set(&set, transport->destination_port))
-		return REASON_PORT_OUTSIDE_SET;
 	if (config->napt44 == NAPT44_NONE) {
 		ends->endpoint.ipv4 = destination;
 		ends->endpoint.port = transport->destination_port;
@@ -83,7 +93,7 @@ INLINE enum reason admit_64(const struct config *config, const void *data, const
 
 	if (reason)
 		return reason;
-	if (!same_ipv6(ipv6->destination, config->map_address))
+	if (!is_map_address(config, ipv6->destination))
 		return REASON_NOT_MAP_ADDRESS;
 	return REASON_TRANSLATED;
 }
@@ -106,23 +116,32 @@ INLINE enum reason check_payload(const struct ipv6_view *ipv6, __u32 available)
 	return reason ? reason : refuse_extension(ipv6->next_header);
 }
 
-/* MAP-T: an IPv6 packet proved to come from the DMR. */
+/* MAP-T: an IPv6 packet proved to come from the DMR, or from the CE of an FMR. */
 struct translated_64 {
 	struct ipv6_view ipv6;
 	struct transport transport;
 	struct downstream_ends ends;
 };
 
+/* The Well-Known Prefix of a DMR must not stand for what is not known everywhere. */
+INLINE enum reason check_global(const struct config *config, __u32 rule, __be32 source)
+{
+	if (rule == DMR_RULE && has_well_known_prefix(config) && !is_global(source))
+		return REASON_NOT_GLOBAL;
+	return REASON_TRANSLATED;
+}
+
 INLINE enum reason admit_translated_64(const struct config *config, const void *data,
 				       const void *end, __u32 offset, __u32 available,
 				       struct translated_64 *packet)
 {
 	enum reason reason = admit_64(config, data, end, offset, &packet->ipv6);
+	__u32 rule;
 
 	if (reason)
 		return reason;
-	if (!under_prefix(packet->ipv6.source, config->far_end, config->dmr_length) ||
-	    has_u_octet(packet->ipv6.source))
+	rule = rule_of_translated(config, packet->ipv6.source);
+	if (rule == NO_RULE || (rule == DMR_RULE && has_u_octet(packet->ipv6.source)))
 		return REASON_SOURCE_OUTSIDE_DOMAIN;
 	reason = check_payload(&packet->ipv6, available);
 	if (reason)
@@ -130,10 +149,19 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
 	if (reason)
 		return reason;
-	packet->ends.source = rfc6052_extract(packet->ipv6.source, config->dmr_length);
-	if (has_well_known_prefix(config) && !is_global(packet->ends.source))
-		return REASON_NOT_GLOBAL;
-	return find_endpoint(config, &packet->transport, config->ipv4, &packet->ends);
+	packet->ends.source = ipv4_of_translated(config, rule, packet->ipv6.source);
+	reason = check_global(config, rule, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_ends(config, &packet->transport, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_source_64(rule, packet->ipv6.source, packet->ends.source,
+				 packet->transport.source_port);
+	if (reason)
+		return reason;
+	return find_endpoint(config, &packet->transport,
+			     ipv4_of_own(config, packet->ipv6.destination), &packet->ends);
 }
 
 /* MAP-T: the headers the packet will have. */
@@ -164,7 +192,8 @@ INLINE void translate_64(const struct config *config, const void *data, const vo
 	out->change.pseudo_header = sum_fold32(sum_without(old) + new);
 }
 
-/* MAP-E and lw4o6: IPv4 in IPv6, proved to come from the BR and to be for this CE. */
+/* MAP-E and lw4o6: IPv4 in IPv6, proved to come from the BR or from the CE of an FMR, and to be
+ * for this CE. */
 struct encapsulated_64 {
 	struct ipv6_view outer;
 	struct ipv4_view inner;
@@ -173,20 +202,20 @@ struct encapsulated_64 {
 	__u8 tos;
 };
 
-/* The outer header: only the BR may send IPv4 through the tunnel. */
+/* The outer header: only the BR and the CEs of FMRs may send IPv4 through the tunnel. */
 INLINE enum reason admit_outer_64(const struct config *config, const void *data, const void *end,
-				  __u32 offset, __u32 available, struct ipv6_view *outer)
+				  __u32 offset, __u32 available, struct ipv6_view *outer,
+				  __u32 *rule)
 {
 	enum reason reason = admit_64(config, data, end, offset, outer);
-	_Bool from_br;
 
 	if (reason)
 		return reason;
-	from_br = same_ipv6(outer->source, config->far_end);
+	*rule = rule_of_tunnelled(config, outer->source);
 	if (outer->next_header == PROTOCOL_IPV4)
-		return from_br ? check_payload(outer, available) : REASON_TUNNEL_SOURCE;
+		return *rule == NO_RULE ? REASON_TUNNEL_SOURCE : check_payload(outer, available);
 	/* Somebody has to look behind extension headers, whoever sent them. */
-	if (from_br || is_extension_header(outer->next_header))
+	if (*rule != NO_RULE || is_extension_header(outer->next_header))
 		reason = refuse_extension(outer->next_header);
 	return reason ? reason : REASON_NOT_ENCAPSULATED;
 }
@@ -213,7 +242,9 @@ INLINE enum reason admit_encapsulated_64(const struct config *config, const void
 					 const void *end, __u32 offset, __u32 available,
 					 struct encapsulated_64 *packet)
 {
-	enum reason reason = admit_outer_64(config, data, end, offset, available, &packet->outer);
+	__u32 rule;
+	enum reason reason =
+		admit_outer_64(config, data, end, offset, available, &packet->outer, &rule);
 
 	if (reason)
 		return reason;
@@ -224,6 +255,13 @@ INLINE enum reason admit_encapsulated_64(const struct config *config, const void
 	if (reason)
 		return reason;
 	packet->ends.source = packet->inner.header.source;
+	reason = check_ends(config, &packet->transport, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_source_64(rule, packet->outer.source, packet->ends.source,
+				 packet->transport.source_port);
+	if (reason)
+		return reason;
 	return find_endpoint(config, &packet->transport, packet->inner.header.destination,
 			     &packet->ends);
 }

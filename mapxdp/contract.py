@@ -46,7 +46,7 @@ _ENUMS_IN_MAPS = (
     "timeout_class",
     "flow_way",
 )
-_MAP_FLAGS = {"0": 0, "BPF_F_MMAPABLE": 1 << 10}
+_MAP_FLAGS = {"0": 0, "BPF_F_NO_PREALLOC": 1 << 0, "BPF_F_MMAPABLE": 1 << 10}
 
 Value = int | bytes | Sequence[Any] | Mapping[str, Any]
 

@@ -109,12 +109,12 @@ class Links:
     def __init__(self, netlink: Any) -> None:
         self._netlink = netlink
 
-    def _request(self, what: str, kind: str, *arguments: Any, **parameters: Any) -> None:
+    def _request(self, what: str, call: str, /, *arguments: Any, **parameters: Any) -> None:
         """A request that changes something; ``what`` it does is told if it fails."""
         from pyroute2.netlink.exceptions import NetlinkError
 
         try:
-            getattr(self._netlink, kind)(*arguments, **parameters)
+            getattr(self._netlink, call)(*arguments, **parameters)
         except NetlinkError as error:
             raise LinkError(what, error.code) from error
 
@@ -280,6 +280,18 @@ class Links:
     def set_up(self, link: Link) -> None:
         """Makes the interface carry packets."""
         self._request(f"setting {link.name} up", "link", "set", index=link.index, state="up")
+
+    def add_veth_pair(self, name: str, peer: str, mtu: int) -> None:
+        """Two interfaces that are each other's wire."""
+        self._request(
+            f"adding the interfaces {name} and {peer}",
+            "link",
+            "add",
+            kind="veth",
+            ifname=name,
+            mtu=mtu,
+            peer={"ifname": peer, "mtu": mtu},
+        )
 
     def replace_ipv6_route(self, link: Link, destination: IPv6Network) -> None:
         """A route to ``destination`` straight into the link, in place of a former one."""

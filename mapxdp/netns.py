@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Entering a network namespace: for this thread only, and for a time only.
+"""Entering a network namespace, or a new one: for this thread only, and for a time only.
 
 File systems stay as they are, /sys/fs/bpf with them; that is what ``ip netns exec`` changes.
 """
@@ -36,20 +36,43 @@ def entered(name: str | None) -> Iterator[None]:
             f"network namespace {name} cannot be entered: {error.strerror} (known: {known})",
             f"ip netns add {name}, or correct --netns",
         ) from error
+    try:
+        with inside(target):
+            yield
+    finally:
+        os.close(target)
+
+
+@contextmanager
+def inside(fd: int) -> Iterator[None]:
+    """Inside the network namespace of an open file descriptor."""
     origin = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _set(target)
+        _checked("setns", fd, _CLONE_NEWNET)
         try:
             yield
         finally:
-            _set(origin)
+            _checked("setns", origin, _CLONE_NEWNET)
     finally:
-        os.close(target)
         os.close(origin)
 
 
-def _set(fd: int) -> None:
+def new() -> int:
+    """A network namespace without a name, as a file descriptor: it goes when that is closed, and
+    what was opened in it."""
+    origin = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked("unshare", _CLONE_NEWNET)
+        made = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+        _checked("setns", origin, _CLONE_NEWNET)
+        return made
+    finally:
+        os.close(origin)
+
+
+def _checked(call: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, _CLONE_NEWNET) != 0:
+    if getattr(libc, call)(*arguments) != 0:
         error = ctypes.get_errno()
-        raise HostError(f"setns: {os.strerror(error)}", "run as root (network namespaces need it)")
+        remedy = "run as root (network namespaces need it)"
+        raise HostError(f"{call}: {os.strerror(error)}", remedy)

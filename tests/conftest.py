@@ -10,6 +10,7 @@ import pytest
 
 from harness.ce import LoadedCe, LoadedCes
 from harness.requirements import missing_for_bpf
+from mapxdp.datapath.trial import TrialLink
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,13 @@ def loaded_ces(bpf: None) -> Iterator[LoadedCes]:
     """Compiled datapaths, each compiled once in a session."""
     with LoadedCes() as ces:
         yield ces
+
+
+@pytest.fixture(scope="session")
+def trial_link(bpf: None) -> Iterator[TrialLink]:
+    """An interface for programs that send copies: ``ce.link = trial_link`` has a CE use it."""
+    with TrialLink() as link:
+        yield link
 
 
 @pytest.fixture(params=["map-t", "map-e"])

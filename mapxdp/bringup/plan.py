@@ -15,7 +15,6 @@ from mapxdp.config_translation import require_lowest_ipv6_mtu
 from mapxdp.errors import HostError, InvalidValue, StateError
 from mapxdp.links import Hook, Link, Links
 from mapxdp.model.mtu import MINIMUM_IPV6_MTU
-from mapxdp.model.rule import Assignment
 from mapxdp.record import Record
 
 Say = Callable[[str], None]
@@ -102,20 +101,6 @@ def refuse_unsupported(config: Config) -> None:
             config.napt44,
             "the software datapath does NAPT44 itself",
             'use "bpf", or ce.datapath = "tc"',
-        )
-    if config.domain.forwarding_rules:
-        raise InvalidValue(
-            "rule.forwarding",
-            "true",
-            "forwarding rules (mesh) are not part of this version",
-            "set forwarding = false: traffic to other CEs then goes through the BR",
-        )
-    if config.domain.assignment is Assignment.PREFIX and config.domain.mode.translates:
-        raise InvalidValue(
-            "rule.ipv4",
-            config.domain.bmr.ipv4,
-            "MAP-T of a whole IPv4 prefix is not part of this version",
-            "ask the provider for MAP-E, or for a single address",
         )
 
 

@@ -33,7 +33,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
         _enable_forwarding(plan, journal, undo, say)
         tun = links.find(running.tun)
         links.set_up(tun)
-        links.replace_ipv6_route(tun, plan.map_interface.network)
+        links.replace_ipv6_route(tun, plan.config.domain.map_network)
         steps.add_proxy(plan, links, journal, undo)
         steps.set_default_route(links, tun, None, plan.ipv4_mtu, undo)
         say(f"IPv4 default route dev {tun.name} mtu {plan.ipv4_mtu}")

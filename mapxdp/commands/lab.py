@@ -28,9 +28,9 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "lab",
         help="try everything in network namespaces of this machine",
-        description="Builds client1, client2, ce, br and server as network namespaces, brings "
-        "the CE up and checks it with real traffic. The host's own network is not touched. The "
-        "exit code is 0 if every check passed.",
+        description="Builds client1, client2, ce, br, server and peer (a second CE) as network "
+        "namespaces, brings the CEs up and checks them with real traffic. The host's own network "
+        "is not touched. The exit code is 0 if every check passed.",
     )
     parser.add_argument("--mode", choices=[mode.value for mode in _MODES], help="default: both")
     parser.add_argument(

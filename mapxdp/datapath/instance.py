@@ -17,7 +17,7 @@ from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.errors import StateError, refusals
 from mapxdp.model.domain import Domain
 
-_LOAD_MAPS = ("config", "programs")
+_LOAD_MAPS = ("config", "rules", "rule_by_ipv4", "rule_by_ipv6", "rule_by_psid", "programs")
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
 CONTROL_PIN = "control"
@@ -79,7 +79,8 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
     changed. StateError if they are pinned in another layout.
     """
     directory = bpffs.instance_directory(name)
-    contract = tables.contract_for(settings.domain.port_set)
+    domain = settings.domain
+    contract = tables.contract_for(domain.port_set, len(domain.forwarding_rules))
     with ExitStack() as closing:
         maps = closing.enter_context(MapSet(contract))
         former = bpffs.current(directory)
@@ -88,6 +89,7 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
             maps.create(STATE_MAPS)
             state.initialise(maps, settings)
         maps.create(_LOAD_MAPS)
+        state.write_rules(maps, domain)
         state.write_config(maps, replace(settings, hash_key=state.read_instance(maps)["hash_key"]))
         loaded = closing.enter_context(programs.load(settings.domain.mode, maps, l2_length))
         yield Instance(

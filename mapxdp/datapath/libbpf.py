@@ -27,6 +27,7 @@ MAP_TYPES = {
     "PROG_ARRAY": 3,
     "PERCPU_ARRAY": 6,
     "LRU_HASH": 9,
+    "LPM_TRIE": 11,
     "RINGBUF": 27,
 }
 PROGRAM_TYPE_SCHED_CLS = 3
@@ -36,6 +37,8 @@ _NOEXIST = 1
 _LOG_STATISTICS = 4
 _LOG_SIZE = 1 << 22
 _NAME_LENGTH = 15
+#: What a program may make of a packet in a test run: a whole datagram of its last fragment.
+_LARGEST_PACKET = 1 << 16
 
 
 class _MapCreateOptions(ctypes.Structure):
@@ -352,7 +355,7 @@ def run_program(
     ``context`` may set fields of struct __sk_buff (gso_size, gso_segs …). A ``repeat``ed run
     sees the packet as the run before it left it.
     """
-    capacity = len(packet) + 512
+    capacity = len(packet) + _LARGEST_PACKET
     out = ctypes.create_string_buffer(capacity)
     options = _TestRunOptions(
         sz=ctypes.sizeof(_TestRunOptions),
@@ -366,7 +369,8 @@ def run_program(
         options.ctx_in = context
         options.ctx_size_in = len(context)
     _checked(_library().bpf_prog_test_run_opts(fd, ctypes.byref(options)), "run a BPF program")
-    return RunResult(options.retval, out.raw[: options.data_size_out], options.duration)
+    left = ctypes.string_at(out, options.data_size_out)
+    return RunResult(options.retval, left, options.duration)
 
 
 def run_live(fd: int, frame: bytes, ingress_ifindex: int, frames: int, batch: int) -> None:

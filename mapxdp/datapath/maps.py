@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -95,6 +95,11 @@ class MapSet:
     def set_value(self, name: str, value: bytes, index: int = 0) -> None:
         """Writes an element of an array."""
         libbpf.update(self.fds[name], _index(index), value)
+
+    def set_entries(self, name: str, entries: Mapping[bytes, bytes]) -> None:
+        """Writes these entries of a map that is no array."""
+        for key, value in entries.items():
+            libbpf.update(self.fds[name], key, value)
 
 
 def _index(index: int) -> bytes:

@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Any
 
-from mapxdp.datapath import tables
+from mapxdp.datapath import rules, tables
 from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.model.domain import Domain
@@ -42,6 +42,16 @@ def port_set_fingerprint(domain: Domain) -> int:
     """64 bits that change with the IPv4 address or the port set."""
     identity = repr((str(domain.ipv4), domain.port_set))
     return int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big")
+
+
+def write_rules(maps: MapSet, domain: Domain) -> None:
+    """Fills new maps of rules: before anything reads them, and once."""
+    made = rules.rule_maps(maps.contract, domain)
+    for position, rule in made.rules.items():
+        maps.set_value("rules", rule, position)
+    maps.set_entries("rule_by_ipv4", made.rule_by_ipv4)
+    maps.set_entries("rule_by_ipv6", made.rule_by_ipv6)
+    maps.set_entries("rule_by_psid", made.rule_by_psid)
 
 
 def write_config(maps: MapSet, settings: DatapathSettings) -> None:

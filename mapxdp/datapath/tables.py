@@ -10,9 +10,11 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from mapxdp.contract import Contract, Struct, read_contract
+from mapxdp.datapath import rules
 from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
+from mapxdp.model.interface_id import interface_identifier
 from mapxdp.model.napt44 import (
     WELL_KNOWN_PORTS,
     Filtering,
@@ -86,8 +88,8 @@ class DatapathSettings:
         return self.ipv4_mtu + self.domain.mode.overhead
 
 
-def contract_for(port_set: PortSet) -> Contract:
-    """The contract with room for every port of the set, for each protocol."""
+def contract_for(port_set: PortSet, rule_count: int = 0) -> Contract:
+    """The contract with room for every port of the set, for each protocol, and for FMRs."""
     word_bits = 64
     slots = -(-len(port_set) // word_bits) * word_bits
     wanted = min(max(_FLOWS_PER_PORT * slots, _FEWEST_FLOWS), _MOST_FLOWS)
@@ -98,6 +100,7 @@ def contract_for(port_set: PortSet) -> Contract:
         FLOWS=flows,
         PERMISSIONS=_PERMISSIONS,
         EVENT_BYTES=_EVENT_BYTES,
+        RULES=rules.capacity_for(rule_count),
     )
 
 
@@ -127,8 +130,25 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "on_link": _on_link(contract, settings.on_link),
         "virtual_base": virtual_base(domain.port_set),
         "hash_key": settings.hash_key,
+        **_mesh_values(domain),
         **_policy_values(contract, settings),
         **_translation_values(contract, settings),
+    }
+
+
+def _mesh_values(domain: Domain) -> dict[str, Any]:
+    dmr = domain.dmr
+    shows_hosts = domain.mode.translates
+    host_mask = int(domain.ipv4.hostmask) if shows_hosts else 0
+    shown = interface_identifier(domain.interface_id, host_mask, 0)
+    return {
+        "host_mask": host_mask.to_bytes(4, "big"),
+        "map_mask": ((1 << 128) - 1 - shown).to_bytes(16, "big"),
+        "identifier_shift": rules.identifier_shift(domain.interface_id),
+        "rule_count": len(domain.forwarding_rules),
+        "rules_in_dmr": int(
+            dmr is not None and any(rule.ipv6.subnet_of(dmr) for rule in domain.forwarding_rules)
+        ),
     }
 
 

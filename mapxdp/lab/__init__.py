@@ -3,9 +3,12 @@
 
 ::
 
-    client1 ──┐
-              ├─ br-lan (ce) wan ─── IPv6 only ─── ce0 (br) srv0 ─── server
-    client2 ──┘     mapxdp                       software BR       HTTP, UDP
+    client1 ──┐                                                             server
+              ├─ br-lan (ce) wan ─── IPv6 only ─── ce0 (br) srv0 ────── HTTP, UDP
+    client2 ──┘     mapxdp                         software BR
+                             (peer) wan ────────── peer0
+                              mapxdp
 
+The peer is a CE too: it shows what crosses from CE to CE without the BR.
 Nothing of the host's own network is touched.
 """

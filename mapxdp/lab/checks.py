@@ -42,51 +42,53 @@ class Check:
 
 @dataclass(frozen=True)
 class Running:
-    """A lab whose CE, BR and server run."""
+    """A lab whose CEs, BR and servers run; ``peer_server`` None where there is no peer."""
 
     lab: Lab
     relay: Relay
     server: Server
+    peer_server: Server | None
 
 
 def traffic(running: Running) -> Iterator[Check]:
     """What a household does, over IPv4."""
     lab = running.lab
     running.server.take_peers()
-    yield _attempt("ping", lambda: _ping(lab, "client1"))
-    yield _attempt("UDP of DNS's size", lambda: _udp(lab, "client1"))
-    yield _attempt("HTTP download", lambda: _download(lab))
-    yield _attempt("HTTP upload", lambda: _upload(lab))
-    yield _attempt("200 connections at once", lambda: _many_connections(lab))
-    yield _attempt("the router's own ping", lambda: _ping(lab, "ce"))
-    yield _attempt("the router's own UDP", lambda: _udp(lab, "ce"))
+    yield attempt("ping", lambda: _ping(lab, "client1"))
+    yield attempt("UDP of DNS's size", lambda: _udp(lab, "client1"))
+    yield attempt("HTTP download", lambda: _download(lab))
+    yield attempt("HTTP upload", lambda: _upload(lab))
+    yield attempt("200 connections at once", lambda: _many_connections(lab))
+    yield attempt("the router's own ping", lambda: _ping(lab, "ce"))
+    yield attempt("the router's own UDP", lambda: _udp(lab, "ce"))
     if shutil.which("iperf3"):
-        yield _attempt("iperf3", lambda: _iperf3(lab))
-    yield _attempt("ports seen by the server", lambda: _ports(running))
+        yield attempt("iperf3", lambda: _iperf3(lab))
+    yield attempt("ports seen by the server", lambda: _ports(running))
 
 
 def native_ipv6(running: Running) -> Iterator[Check]:
     """IPv6 of the LAN is none of the CE's business, and works."""
-    yield _attempt("native IPv6 beside it", lambda: _native_ipv6(running.lab))
+    yield attempt("native IPv6 beside it", lambda: _native_ipv6(running.lab))
 
 
 def counters(running: Running) -> Iterator[Check]:
     """What the CE counted is what the BR counted."""
-    yield _attempt("counters of CE and BR agree", lambda: _counters(running))
+    yield attempt("counters of CE and BR agree", lambda: _counters(running))
 
 
 #: Whether a check passed, what was seen, and what was measured.
-_Result = tuple[bool, str, Measured]
+Result = tuple[bool, str, Measured]
 
 
-def _attempt(name: str, check: Callable[[], _Result]) -> Check:
+def attempt(name: str, check: Callable[[], Result]) -> Check:
+    """The check, whatever becomes of it."""
     try:
         return Check(name, *check())
     except (OSError, HostError, subprocess.SubprocessError) as error:
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
-def _ping(lab: Lab, node: str) -> _Result:
+def _ping(lab: Lab, node: str) -> Result:
     with netns.entered(lab.netns(node)):
         times = clients.ping(SERVER_IPV4)
     shown = ", ".join(f"{time:.2f}" for time in times)
@@ -94,26 +96,27 @@ def _ping(lab: Lab, node: str) -> _Result:
     return len(times) == 3, evidence, {}
 
 
-def _udp(lab: Lab, node: str) -> _Result:
+def _udp(lab: Lab, node: str) -> Result:
     with netns.entered(lab.netns(node)):
         same = clients.udp_exchange(SERVER_IPV4, _DNS_SIZED)
     what = "came back the same" if same else "did not come"
     return same, f"{node}: {_DNS_SIZED} octets {what}", {}
 
 
-def _download(lab: Lab) -> _Result:
+def _download(lab: Lab) -> Result:
     with netns.entered(lab.netns("client1")):
         transfer = clients.download(SERVER_IPV4)
-    return _same_content(transfer, "down")
+    return same_content(transfer, "down")
 
 
-def _upload(lab: Lab) -> _Result:
+def _upload(lab: Lab) -> Result:
     with netns.entered(lab.netns("client2")):
         transfer = clients.upload(SERVER_IPV4, blob())
-    return _same_content(transfer, "up")
+    return same_content(transfer, "up")
 
 
-def _same_content(transfer: clients.Transfer, direction: str) -> _Result:
+def same_content(transfer: clients.Transfer, direction: str) -> Result:
+    """Whether all of the server's blob crossed, and how fast."""
     same = transfer.sha256 == hashlib.sha256(blob()).hexdigest()
     return (
         same and transfer.octets == BLOB_SIZE,
@@ -123,7 +126,7 @@ def _same_content(transfer: clients.Transfer, direction: str) -> _Result:
     )
 
 
-def _many_connections(lab: Lab) -> _Result:
+def _many_connections(lab: Lab) -> Result:
     opened = []
     for node in ("client1", "client2"):
         with netns.entered(lab.netns(node)):
@@ -133,7 +136,7 @@ def _many_connections(lab: Lab) -> _Result:
     return answered == len(opened), evidence, {"connections": answered}
 
 
-def _iperf3(lab: Lab) -> _Result:
+def _iperf3(lab: Lab) -> Result:
     """Two seconds upstream. Information: how fast the lab's BR is, which is Python."""
     server = subprocess.Popen(
         ["ip", "netns", "exec", lab.netns("server"), "iperf3", "-s", "-1", "-B", SERVER_IPV4],
@@ -159,7 +162,7 @@ def _iperf3(lab: Lab) -> _Result:
     return bool(sums), " ".join(sums[0].split()[4:8]) if sums else done.stderr.strip(), {}
 
 
-def _ports(running: Running) -> _Result:
+def _ports(running: Running) -> Result:
     """Every port is one of the set, and they come from many of its ranges."""
     domain = running.lab.domain
     peers = running.server.take_peers()
@@ -183,14 +186,14 @@ def _ports(running: Running) -> _Result:
     )
 
 
-def _native_ipv6(lab: Lab) -> _Result:
+def _native_ipv6(lab: Lab) -> Result:
     with netns.entered(lab.netns("client1")):
         transfer = clients.download(SERVER_IPV6)
-    passed, evidence, _ = _same_content(transfer, "down")
+    passed, evidence, _ = same_content(transfer, "down")
     return passed, f"client1 → {SERVER_IPV6}: {evidence}", {}
 
 
-def _counters(running: Running) -> _Result:
+def _counters(running: Running) -> Result:
     """Compared when the last packets have arrived: twice the same, or a few seconds later."""
     result = _compare_counters(running)
     for _ in range(_QUIET_TRIES):
@@ -201,7 +204,7 @@ def _counters(running: Running) -> _Result:
     return result
 
 
-def _compare_counters(running: Running) -> _Result:
+def _compare_counters(running: Running) -> Result:
     with snapshot.watching(running.lab.instance) as take:
         counted = take().counters
     relayed = running.relay.counts()

@@ -69,13 +69,13 @@ def _await_reply(raw: socket.socket, identifier: int, sequence: int) -> bool:
     return False
 
 
-def udp_exchange(address: str, size: int) -> bool:
+def udp_exchange(address: str, size: int, port: int = UDP_PORT) -> bool:
     """Sends ``size`` octets; True if the same came back. Tried three times, as DNS would."""
     data = os.urandom(size)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(2)
         for _ in range(3):
-            sock.sendto(data, (address, UDP_PORT))
+            sock.sendto(data, (address, port))
             try:
                 return sock.recv(65535) == data
             except TimeoutError:
@@ -83,10 +83,10 @@ def udp_exchange(address: str, size: int) -> bool:
     return False
 
 
-def download(address: str) -> Transfer:
+def download(address: str, port: int = HTTP_PORT) -> Transfer:
     """GET of the server's blob."""
     started = time.monotonic()
-    connection = http.client.HTTPConnection(address, HTTP_PORT, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection(address, port, timeout=TIMEOUT)
     connection.request("GET", "/blob")
     response = connection.getresponse()
     digest, octets = hashlib.sha256(), 0

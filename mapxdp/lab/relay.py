@@ -11,8 +11,9 @@ from multiprocessing.connection import Connection
 from mapxdp import netns
 from mapxdp.lab import child
 from mapxdp.lab.child import Child
-from mapxdp.lab.topology import BR_TUN
+from mapxdp.lab.topology import BR_TUN, WAN_MTU
 from mapxdp.software.br import BorderRelay, BrSettings
+from mapxdp.software.br_fragments import FragmentRelay
 from mapxdp.software.tun import open_tun, pump
 
 
@@ -41,10 +42,11 @@ def _serve(settings: BrSettings, namespace: str, connection: Connection) -> None
         tun = open_tun(BR_TUN)
     relay = BorderRelay(settings)
 
-    def handle(packet: bytes) -> list[bytes]:
+    fragments = FragmentRelay(relay, WAN_MTU)
+
+    def handle(packet: bytes) -> tuple[bytes, ...]:
         from_domain = packet[0] >> 4 == 6
-        out = relay.from_domain(packet) if from_domain else relay.to_domain(packet)
-        return [] if out is None else [out]
+        return fragments.from_domain(packet) if from_domain else fragments.to_domain(packet)
 
     def answer_questions() -> bool:
         while connection.poll():

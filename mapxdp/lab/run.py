@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
 
 from mapxdp import ce, host, locks, netns, record, snapshot
 from mapxdp.errors import MapxdpError, StateError
-from mapxdp.lab import checks, clients, relay, server, topology
+from mapxdp.lab import checks, clients, mesh, relay, server, topology
 from mapxdp.lab.checks import Check, Running
 from mapxdp.lab.topology import SERVER_IPV4, Lab
 from mapxdp.model.domain import Mode
@@ -62,7 +63,7 @@ def run(
             report.checks.append(check)
         if console is not None:
             report.frame = _show_live(running, console)
-        for check in checks.counters(running):
+        for check in chain(checks.counters(running), mesh.between_ces(running)):
             show(check)
             report.checks.append(check)
         if keep:
@@ -72,7 +73,7 @@ def run(
 
 @contextmanager
 def built(lab: Lab, say: Say) -> Iterator[Running]:
-    """A lab whose CE, BR and server run meanwhile.
+    """A lab whose CEs, BR and servers run meanwhile.
 
     StateError if another one with this prefix does. What a killed one left is removed first.
     """
@@ -84,10 +85,14 @@ def built(lab: Lab, say: Say) -> Iterator[Running]:
             with (
                 relay.running(lab.relay, lab.netns("br")) as its_relay,
                 server.running(lab.netns("server")) as its_server,
+                mesh.peer_server(lab) as at_peer,
             ):
                 say("the BR (software path) and the server run")
-                _bring_up(lab, say)
-                yield Running(lab, its_relay, its_server)
+                _bring_up(lab.config_text(), lab.netns("ce"), say)
+                if lab.peer is not None:
+                    _bring_up(lab.peer_config_text(), lab.netns("peer"), lambda _: None)
+                    say(f"a second CE, {lab.peer.ipv4_address}, runs without NAPT44")
+                yield Running(lab, its_relay, its_server, at_peer)
         finally:
             clean(lab)
 
@@ -101,12 +106,13 @@ def _only_one(lab: Lab) -> AbstractContextManager[None]:
 
 def _require_own_instance(lab: Lab) -> None:
     """StateError if a CE of the lab's name runs elsewhere: it is not the lab's to take down."""
-    running = record.load(lab.instance)
-    if running is not None and running.netns != lab.netns("ce"):
-        raise StateError(
-            f"a CE named {lab.instance} runs on {running.wan} already, and is not a lab's",
-            "choose another --prefix",
-        )
+    for instance in (lab.instance, lab.peer_instance):
+        running = record.load(instance)
+        if running is not None and running.netns != instance:
+            raise StateError(
+                f"a CE named {instance} runs on {running.wan} already, and is not a lab's",
+                "choose another --prefix",
+            )
 
 
 @contextmanager
@@ -130,11 +136,11 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _bring_up(lab: Lab, say: Say) -> None:
+def _bring_up(config_text: str, namespace: str, say: Say) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "ce.toml"
-        path.write_text(lab.config_text(), encoding="utf-8")
-        ce.up(path, lab.netns("ce"), say)
+        path.write_text(config_text, encoding="utf-8")
+        ce.up(path, namespace, say)
 
 
 def _keep(lab: Lab, say: Say) -> None:
@@ -145,9 +151,10 @@ def _keep(lab: Lab, say: Say) -> None:
 
 
 def clean(lab: Lab) -> None:
-    """Takes the CE down and removes the namespaces, as far as they are there."""
-    with suppress(MapxdpError):
-        ce.down(lab.instance, lambda _: None)
+    """Takes the CEs down and removes the namespaces, as far as they are there."""
+    for instance in (lab.instance, lab.peer_instance):
+        with suppress(MapxdpError):
+            ce.down(instance, lambda _: None)
     topology.destroy(lab)
 
 

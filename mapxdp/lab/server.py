@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The lab's server: HTTP and a UDP echo on IPv4 and IPv6, in a process of its own.
+"""The lab's server: HTTP and a UDP echo, in a process of its own.
 
 It remembers from which addresses and ports it was spoken to.
 """
@@ -12,6 +12,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 
@@ -26,6 +27,19 @@ BLOB_SIZE = 20 * 1024 * 1024
 
 #: Address and port a client was seen from.
 Peer = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server listens. ``ipv6`` has HTTP only; None: it has no IPv6."""
+
+    ipv4: str = SERVER_IPV4
+    ipv6: str | None = SERVER_IPV6
+    http_port: int = HTTP_PORT
+    udp_port: int = UDP_PORT
+
+
+THE_SERVER = Place()
 
 
 def blob() -> bytes:
@@ -47,9 +61,9 @@ class Server:
 
 
 @contextmanager
-def running(namespace: str) -> Iterator[Server]:
+def running(namespace: str, place: Place = THE_SERVER) -> Iterator[Server]:
     """A server that runs in ``namespace`` meanwhile."""
-    with child.running("the lab's server", _serve, namespace) as process:
+    with child.running("the lab's server", _serve, namespace, place) as process:
         yield Server(process)
 
 
@@ -102,15 +116,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the lab prints what it checks."""
 
 
-def _serve(namespace: str, connection: Connection) -> None:
+def _serve(namespace: str, place: Place, connection: Connection) -> None:
     peers: dict[str, set[Peer]] = {"tcp": set(), "udp": set()}
     with netns.entered(namespace):
-        servers = [
-            _Http((SERVER_IPV4, HTTP_PORT), _Handler),
-            _Http6((SERVER_IPV6, HTTP_PORT), _Handler),
-        ]
+        servers = [_Http((place.ipv4, place.http_port), _Handler)]
+        if place.ipv6 is not None:
+            servers.append(_Http6((place.ipv6, place.http_port), _Handler))
         echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        echo.bind((SERVER_IPV4, UDP_PORT))
+        echo.bind((place.ipv4, place.udp_port))
     for server in servers:
         server.content = blob()
         server.peers = peers["tcp"]

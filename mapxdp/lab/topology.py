@@ -18,7 +18,7 @@ from mapxdp.software.br import BrSettings
 
 Say = Callable[[str], None]
 
-NODES = ("client1", "client2", "ce", "br", "server")
+NODES = ("client1", "client2", "ce", "br", "server", "peer")
 WAN = "wan"
 BRIDGE = "br-lan"
 BR_TUN = "map0"
@@ -35,8 +35,14 @@ _BR_LINK_LOCAL = "fe80::1"
 _BR_IPV4 = "203.0.113.1"
 _BR_IPV6 = "2001:db8:5::1"
 
+_PEER_LINK_LOCAL = "fe80::3"
+
 END_USER_PREFIX = IPv6Network("2001:db8:12:3400::/56")
-RULE = MappingRule(IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), ea_length=16)
+#: The same PSID at another address: an echo message has one identifier for both ends.
+PEER_PREFIX = IPv6Network("2001:db8:21:3400::/56")
+RULE = MappingRule(
+    IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), ea_length=16, forwarding=True
+)
 DMR = IPv6Network("2001:db8:ffff::/64")
 BR_ADDRESS = IPv6Address("2001:db8:ffff::1")
 
@@ -63,11 +69,24 @@ class Lab:
         return self.netns("ce")
 
     @property
+    def peer_instance(self) -> str:
+        """The name of the instance of the peer, another CE."""
+        return self.netns("peer")
+
+    @property
     def domain(self) -> Domain:
         """The CE's place in the lab's MAP domain (RFC 7597 appendix A, example 1)."""
+        return self._domain(END_USER_PREFIX)
+
+    @property
+    def peer(self) -> Domain | None:
+        """The peer's place in it; None in a lab without."""
+        return self._domain(PEER_PREFIX)
+
+    def _domain(self, end_user_prefix: IPv6Network) -> Domain:
         return Domain(
             mode=self.mode,
-            end_user_prefix=END_USER_PREFIX,
+            end_user_prefix=end_user_prefix,
             rules=(RULE,),
             dmr=DMR if self.mode.translates else None,
             br=None if self.mode.translates else BR_ADDRESS,
@@ -85,24 +104,34 @@ class Lab:
 
     def config_text(self) -> str:
         """The CE's configuration file."""
+        return self._config_text(self.instance, END_USER_PREFIX, self.napt44, f'lan = ["{BRIDGE}"]')
+
+    def peer_config_text(self) -> str:
+        """The peer's. It has no LAN: what it serves, it serves itself, without NAPT44."""
+        return self._config_text(self.peer_instance, PEER_PREFIX, Napt44Mode.NONE, "")
+
+    def _config_text(
+        self, instance: str, end_user_prefix: IPv6Network, napt44: Napt44Mode, lan: str
+    ) -> str:
         far_end = f'dmr = "{DMR}"' if self.mode.translates else f'br = "{BR_ADDRESS}"'
         return f"""\
 [ce]
-name = "{self.instance}"
+name = "{instance}"
 wan = "{WAN}"
-lan = ["{BRIDGE}"]
 mode = "{self.mode}"
 datapath = "{self.datapath}"
-end_user_prefix = "{END_USER_PREFIX}"
+end_user_prefix = "{end_user_prefix}"
 {far_end}
+{lan}
 
 [napt44]
-mode = "{self.napt44}"
+mode = "{napt44}"
 
 [[rule]]
 ipv6 = "{RULE.ipv6}"
 ipv4 = "{RULE.ipv4}"
 ea_length = {RULE.ea_length}
+forwarding = true
 """
 
 
@@ -117,6 +146,7 @@ def build(lab: Lab, say: Say) -> None:
     _build_lan(lab)
     _build_wan(lab)
     _build_server_side(lab)
+    _build_peer(lab)
     for node in ("ce", "br"):
         _set(lab, node, "net/ipv6/conf/all/forwarding", "1")
     _set(lab, "br", host.IPV4_FORWARDING, "1")
@@ -144,19 +174,33 @@ def _build_lan(lab: Lab) -> None:
 
 
 def _build_wan(lab: Lab) -> None:
-    _veth(lab, ("ce", WAN), ("br", "ce0"))
-    _address(lab, "ce", WAN, f"{_CE_LINK_LOCAL}/64")
-    _address(lab, "br", "ce0", f"{_BR_LINK_LOCAL}/64")
-    _in(lab, "ce", f"-6 route add default via {_BR_LINK_LOCAL} dev {WAN}")
-    # The first /64 is on the link: the CE has to answer for its MAP address (RFC 4861).
-    first = next(END_USER_PREFIX.subnets(new_prefix=64))
-    _in(lab, "br", f"-6 route add {first} dev ce0")
-    _in(lab, "br", f"-6 route add {END_USER_PREFIX} via {_CE_LINK_LOCAL} dev ce0")
+    _build_line(lab, ("ce", WAN), ("br", "ce0"), END_USER_PREFIX, _CE_LINK_LOCAL)
     _in(lab, "br", f"tuntap add {BR_TUN} mode tun")
     # The BR is a Python process: let packets wait for it when the machine is busy.
     _in(lab, "br", f"link set {BR_TUN} txqueuelen 10000 up")
     _in(lab, "br", f"-6 route add {DMR} dev {BR_TUN}")
     _in(lab, "br", f"route add {RULE.ipv4} dev {BR_TUN} mtu {lab.domain.ipv4_mtu(WAN_MTU)}")
+
+
+def _build_line(
+    lab: Lab, end: tuple[str, str], other: tuple[str, str], prefix: IPv6Network, link_local: str
+) -> None:
+    """A customer's line: the IPv6 network's router at the other end delegates ``prefix``."""
+    _veth(lab, end, other)
+    node, at = end[0], other[1]
+    _address(lab, node, WAN, f"{link_local}/64")
+    _address(lab, "br", at, f"{_BR_LINK_LOCAL}/64")
+    _in(lab, node, f"-6 route add default via {_BR_LINK_LOCAL} dev {WAN}")
+    # The first /64 is on the link: the CE has to answer for its MAP address (RFC 4861).
+    first = next(prefix.subnets(new_prefix=64))
+    _in(lab, "br", f"-6 route add {first} dev {at}")
+    _in(lab, "br", f"-6 route add {prefix} via {link_local} dev {at}")
+
+
+def _build_peer(lab: Lab) -> None:
+    _build_line(lab, ("peer", WAN), ("br", "peer0"), PEER_PREFIX, _PEER_LINK_LOCAL)
+    if lab.peer is not None:
+        _address(lab, "peer", "lo", str(lab.peer.ipv4))
 
 
 def _build_server_side(lab: Lab) -> None:

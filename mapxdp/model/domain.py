@@ -10,14 +10,24 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.errors import InvalidValue
 from mapxdp.model import mtu, rfc6052
-from mapxdp.model.interface_id import InterfaceIdFormat
-from mapxdp.model.map_address import ea_bits_of, forwarding_destination, map_address
+from mapxdp.model.interface_id import InterfaceIdFormat, first_ipv4_bit
+from mapxdp.model.map_address import (
+    ea_bits_of,
+    forwarding_destination,
+    host_of,
+    map_address,
+    require_room_for_hosts,
+    source_is_consistent,
+    translated_destination,
+    translated_source,
+    with_host,
+)
+from mapxdp.model.mesh import ForwardingRules
 from mapxdp.model.port_set import PortSet
 from mapxdp.model.rule import (
     Assignment,
     MappingRule,
     select_basic_rule,
-    select_forwarding_rule,
 )
 
 WELL_KNOWN_PORTS = 1024
@@ -83,6 +93,18 @@ class Domain:
                 "(RFC 7596 section 5.1)",
                 "write the address as /32 and set ea_length = 0",
             )
+
+        if self.mode.translates:
+            self._require_room_for_hosts()
+
+    def _require_room_for_hosts(self) -> None:
+        layout = self.interface_id
+        require_room_for_hosts("end_user_prefix", self.end_user_prefix.prefixlen, self.ipv4, layout)
+        for number, rule in enumerate(self.rules):
+            if rule.forwarding:
+                field = f"rule[{number}].ea_length"
+                length = rule.map_prefix_length
+                require_room_for_hosts(field, length, rule.ipv4_of(0), layout)
 
     def _of_bmr(self, field: str) -> str:
         """The name of a field of the BMR, as it is found among the rules."""
@@ -181,15 +203,67 @@ class Domain:
         low = int(self.end_user_prefix.network_address) >> (128 - self.end_user_prefix.prefixlen)
         return bool(low & ((1 << extra) - 1))
 
+    @cached_property
+    def _forwarding(self) -> ForwardingRules:
+        return ForwardingRules(self.forwarding_rules)
+
     def destination_ipv6(self, ipv4: IPv4Address, port: int | None) -> IPv6Address:
-        """Where a packet to ``ipv4`` and ``port`` is sent: FMR, else DMR or BR."""
-        rule = select_forwarding_rule(self.forwarding_rules, ipv4, port)
+        """Where a packet to ``ipv4`` and ``port`` is sent: FMR, else DMR or BR.
+
+        ``port`` is an ICMP echo's identifier, as it leaves; None is a packet without ports.
+        """
+        rule = self._forwarding.towards(ipv4, port)
         if rule is not None:
-            return forwarding_destination(rule, ipv4, port, self.interface_id)
+            return self._peer_ipv6(rule, ipv4, port)
         if self.br is not None:
             return self.br
         assert self.dmr is not None  # by _check_far_end
         return rfc6052.embed(self.dmr, ipv4)
+
+    def _peer_ipv6(self, rule: MappingRule, ipv4: IPv4Address, port: int | None) -> IPv6Address:
+        destination = translated_destination if self.mode.translates else forwarding_destination
+        return destination(rule, ipv4, port, self.interface_id)
+
+    def source_ipv6(self, ipv4: IPv4Address) -> IPv6Address:
+        """The source of packets from ``ipv4``, an address of this CE's."""
+        if not self.mode.translates:
+            return self.map_address
+        return with_host(self.map_address, self.ipv4, ipv4, self.interface_id)
+
+    @property
+    def map_network(self) -> IPv6Network:
+        """What packets to this CE are addressed to: the MAP address alone, or in MAP-T of an
+        IPv4 prefix the addresses of all its hosts."""
+        if not self.mode.translates or self.assignment is not Assignment.PREFIX:
+            return IPv6Network((self.map_address, 128))
+        length = first_ipv4_bit(self.interface_id) + self.ipv4.prefixlen
+        return IPv6Network((int(self.map_address), length))
+
+    def own_ipv4(self, ipv6: IPv6Address) -> IPv4Address | None:
+        """The inverse: the IPv4 address a packet to ``ipv6`` is for in MAP-T; None: not ours."""
+        ipv4 = host_of(ipv6, self.ipv4, self.interface_id)
+        return ipv4 if self.source_ipv6(ipv4) == ipv6 else None
+
+    def rule_of_source(self, ipv6: IPv6Address) -> MappingRule | None:
+        """The FMR that a source is under; None where it is the DMR, the BR or nothing at all."""
+        rule = self._forwarding.of_source(ipv6)
+        if rule is None or ipv6 == self.br:
+            return None
+        if self.dmr is not None and ipv6 in self.dmr and self.dmr.prefixlen > rule.ipv6.prefixlen:
+            return None
+        return rule
+
+    def peer_ipv4(self, rule: MappingRule, ipv6: IPv6Address) -> IPv4Address:
+        """The IPv4 address that a MAP-T packet from ``ipv6``, under an FMR, seems to be from."""
+        return translated_source(rule, ipv6, self.interface_id)
+
+    def is_source_of(
+        self, rule: MappingRule, ipv6: IPv6Address, ipv4: IPv4Address, port: int | None
+    ) -> bool:
+        """The check of RFC 7597 section 8.1, of all 128 bits."""
+        if not source_is_consistent(rule, ipv6, ipv4, port):
+            return False
+        return self._peer_ipv6(rule, ipv4, port) == ipv6
 
     def ipv4_mtu(self, wan_mtu: int) -> int:
         """The largest IPv4 packet that crosses a WAN of ``wan_mtu`` whole."""

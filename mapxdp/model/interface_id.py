@@ -28,3 +28,13 @@ _SHIFT = {InterfaceIdFormat.RFC7597: 0, InterfaceIdFormat.DRAFT03: 8}
 def interface_identifier(layout: InterfaceIdFormat, ipv4: int, psid: int) -> int:
     """The low 64 bits for an IPv4 address (host bits zero for a prefix) and a PSID (or 0)."""
     return (ipv4 << 16 | psid) << _SHIFT[layout]
+
+
+def shown_ipv4(layout: InterfaceIdFormat, address: int) -> int:
+    """The 32 bits of an IPv6 address where the identifier has its IPv4 address."""
+    return address >> (16 + _SHIFT[layout]) & 0xFFFFFFFF
+
+
+def first_ipv4_bit(layout: InterfaceIdFormat) -> int:
+    """How many bits of an IPv6 address stand before those 32."""
+    return 80 - _SHIFT[layout]

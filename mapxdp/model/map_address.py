@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.errors import InvalidValue
-from mapxdp.model.interface_id import InterfaceIdFormat, interface_identifier
+from mapxdp.model.interface_id import (
+    InterfaceIdFormat,
+    first_ipv4_bit,
+    interface_identifier,
+    shown_ipv4,
+)
 from mapxdp.model.rule import Assignment, MappingRule
 
 
@@ -22,6 +27,41 @@ def map_address(
     identifier = interface_identifier(layout, int(ipv4), psid or 0)
     host_mask = (1 << (128 - prefix.prefixlen)) - 1
     return IPv6Address(int(prefix.network_address) | identifier & host_mask)
+
+
+def with_host(
+    address: IPv6Address, prefix: IPv4Network, ipv4: IPv4Address, layout: InterfaceIdFormat
+) -> IPv6Address:
+    """The address of a CE that was assigned ``prefix``, for packets of ``ipv4`` alone: MAP-T.
+
+    RFC 7597 section 6 has zeros where the identifier's IPv4 address goes on after the prefix.
+    A translated packet has no other place to say which host it is from or to (docs/decisions/0015).
+    A whole address leaves no bits over: nothing changes.
+    """
+    host = int(ipv4) & int(prefix.hostmask)
+    return IPv6Address(int(address) | interface_identifier(layout, host, 0))
+
+
+def host_of(address: IPv6Address, prefix: IPv4Network, layout: InterfaceIdFormat) -> IPv4Address:
+    """The inverse: the IPv4 address of ``prefix`` that a MAP address is for in MAP-T."""
+    host = shown_ipv4(layout, int(address)) & int(prefix.hostmask)
+    return IPv4Address(int(prefix.network_address) | host)
+
+
+def require_room_for_hosts(
+    field: str, length: int, prefix: IPv4Network, layout: InterfaceIdFormat
+) -> None:
+    """InvalidValue where an IPv6 prefix of ``length`` overwrites what ``with_host`` adds."""
+    room = first_ipv4_bit(layout) + prefix.prefixlen
+    if prefix.prefixlen < 32 and length > room:
+        raise InvalidValue(
+            field,
+            f"/{length}",
+            f"in MAP-T the hosts of {prefix} are told apart by bits {room} to "
+            f"{first_ipv4_bit(layout) + 31} of the "
+            "MAP address, which it overwrites",
+            f"use MAP-E, or an IPv6 prefix of at most {room} bits",
+        )
 
 
 def ea_bits_of(rule: MappingRule, address: IPv6Address) -> int:
@@ -41,6 +81,21 @@ def forwarding_destination(
     length = rule.map_prefix_length
     prefix = IPv6Network((int(rule.ipv6.network_address) | ea_bits << (128 - length), length))
     return map_address(prefix, rule.ipv4_of(ea_bits).network_address, psid, layout)
+
+
+def translated_destination(
+    rule: MappingRule, ipv4: IPv4Address, port: int | None, layout: InterfaceIdFormat
+) -> IPv6Address:
+    """The same in MAP-T, where the address has to say which host of a prefix is meant."""
+    address = forwarding_destination(rule, ipv4, port, layout)
+    return with_host(address, rule.ipv4_of(ea_bits_of(rule, address)), ipv4, layout)
+
+
+def translated_source(
+    rule: MappingRule, address: IPv6Address, layout: InterfaceIdFormat
+) -> IPv4Address:
+    """The IPv4 address that a MAP-T packet from ``address``, under ``rule``, claims to be from."""
+    return host_of(address, rule.ipv4_of(ea_bits_of(rule, address)), layout)
 
 
 def _psid_for(rule: MappingRule, port: int | None) -> int | None:

@@ -166,11 +166,12 @@ def select_forwarding_rule(
     ``port`` is None for a packet without ports. None is returned where no rule matches, and
     for an excluded port, which no CE owns: such packets go to the BR or the DMR.
     """
-    matching = [rule for rule in rules if ipv4 in rule.ipv4 and _can_own(rule, port)]
+    matching = [rule for rule in rules if ipv4 in rule.ipv4 and can_own(rule, port)]
     return max(matching, key=lambda rule: rule.ipv4.prefixlen, default=None)
 
 
-def _can_own(rule: MappingRule, port: int | None) -> bool:
+def can_own(rule: MappingRule, port: int | None) -> bool:
+    """Whether a CE of the rule can have ``port``; None is a packet without ports."""
     if rule.assignment is not Assignment.SHARED:
         return True
     if port is None:

@@ -20,9 +20,10 @@ from mapxdp.model import rfc6052
 from mapxdp.model.domain import Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.map_address import (
-    ea_bits_of,
     forwarding_destination,
     source_is_map_address,
+    translated_destination,
+    translated_source,
 )
 from mapxdp.model.mtu import MAXIMUM_MTU
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
@@ -108,8 +109,7 @@ class BorderRelay:
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
         source = self._ipv4_source(ipv6.source, transport.source_port)
         destination = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
-        identification = random.getrandbits(16)
-        return rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination, identification)
+        return rfc7915.whole(rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination))
 
     def _error_from_ce(self, ipv6: Ipv6, dmr: IPv6Network) -> bytes:
         """An ICMPv6 error of a CE about a packet to it."""
@@ -129,7 +129,7 @@ class BorderRelay:
         address = IPv6Address(ipv6)
         for rule in self._settings.rules:
             if address in rule.ipv6:
-                host = rule.ipv4_of(ea_bits_of(rule, address)).network_address
+                host = translated_source(rule, address, self._settings.interface_id)
                 if self._is_consistent(rule, address, host, port):
                     return host.packed
         raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
@@ -165,7 +165,13 @@ class BorderRelay:
     def _check_source(
         self, rule: MappingRule, ipv6: IPv6Address, ipv4: IPv4Address, port: int
     ) -> bool:
-        return source_is_map_address(rule, ipv6, ipv4, port, self._settings.interface_id)
+        layout = self._settings.interface_id
+        if not self._settings.mode.translates:
+            return source_is_map_address(rule, ipv6, ipv4, port, layout)
+        try:
+            return translated_destination(rule, ipv4, port, layout) == ipv6
+        except InvalidValue:
+            return False
 
     def _towards_ce(self, packet: bytes) -> bytes:
         ipv4 = read_ipv4(packet)
@@ -176,7 +182,7 @@ class BorderRelay:
         if self._settings.dmr is not None:
             rfc7915.refuse_udp_without_checksum(transport)
             source = rfc6052.embed(self._settings.dmr, IPv4Address(ipv4.source)).packed
-            return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed)
+            return rfc7915.ipv4_to_ipv6(ipv4, transport, source, destination.packed).to_bytes()
         assert self._settings.address is not None
         return encapsulation.encapsulate(ipv4, self._settings.address.packed, destination.packed)
 
@@ -205,7 +211,9 @@ class BorderRelay:
         rule = select_forwarding_rule(self._settings.rules, address, port)
         if rule is None:
             return None
+        translates = self._settings.mode.translates
+        destination = translated_destination if translates else forwarding_destination
         try:
-            return forwarding_destination(rule, address, port, self._settings.interface_id)
+            return destination(rule, address, port, self._settings.interface_id)
         except InvalidValue:
             return None

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from mapxdp.errors import InvalidValue
 from mapxdp.reasons import Reason, ReasonClass
+from mapxdp.software.capture_file import CutShort, require_whole
 from mapxdp.software.verdict import Outcome
 
 LINKTYPE_ETHERNET = 1
@@ -29,11 +30,13 @@ _VERDICTS = {
     ReasonClass.PASS: "passed",
     ReasonClass.DROP: "dropped",
 }
-#: Verdict and reason of what no datapath decides: the router's kernel would not forward it.
-_NOT_FORWARDED = ("not forwarded", "TTL_EXCEEDED")
+_ANSWERED = "answered"
+#: Verdict and reason of what no datapath decides: the router's kernel does not forward it.
+_NOT_FORWARDED = ("dropped", "TTL_EXCEEDED")
 
-#: What becomes of an IP packet; None where the router's kernel would not forward it.
-Handle = Callable[[bytes], Outcome | None]
+#: What becomes of an IP packet that came at a second; None where the router's kernel would not
+#: forward it.
+Handle = Callable[[bytes, int], Outcome | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,12 @@ def run(source: Path, target: Path, version: int, handle: Handle) -> list[Entry]
         for index, record in enumerate(records):
             link, packet = _split(record.data, link_type)
             ours = _is_of(version, link, packet)
-            outcome = handle(packet) if ours else Outcome(_OF_ANOTHER_FAMILY[version])
-            leaving = () if outcome is None else outcome.packets
-            for made in leaving:
-                out.write(_joined(link, made), record)
+            outcome: Outcome | None = Outcome(_OF_ANOTHER_FAMILY[version])
+            if ours:
+                outcome = handle(packet, record.sec)
+            leaving = [] if outcome is None else list(_frames(link, outcome))
+            for frame in leaving:
+                out.write(frame, record)
             outputs = tuple(range(written, written + len(leaving)))
             written += len(leaving)
             report.append(Entry(index, *_words(outcome), outputs))
@@ -82,7 +87,17 @@ def _words(outcome: Outcome | None) -> tuple[str, str]:
     """Verdict and reason."""
     if outcome is None:
         return _NOT_FORWARDED
-    return _VERDICTS[outcome.verdict], outcome.reason.name
+    verdict = _ANSWERED if outcome.answers else _VERDICTS[outcome.verdict]
+    return verdict, outcome.reason.name
+
+
+def _frames(link: bytes, outcome: Outcome) -> Iterator[bytes]:
+    """What leaves on the other side, then what goes back to the sender."""
+    for packet in outcome.packets:
+        yield _joined(link, packet)
+    back = link[6:12] + link[:6] + link[12:]
+    for packet in outcome.answers:
+        yield _joined(back, packet)
 
 
 def _is_of(version: int, link: bytes, packet: bytes) -> bool:
@@ -121,10 +136,11 @@ def _read(path: Path) -> Iterator[_Record]:
 
     try:
         with path.open("rb") as file:
+            require_whole(file)
             reader = cast(Any, RawPcapReader)(file)  # typed for a name alone
             for data, metadata in reader:
                 yield _record(data, metadata, reader)
-    except (OSError, Scapy_Exception, EOFError) as error:
+    except (OSError, Scapy_Exception, EOFError, CutShort) as error:
         raise InvalidValue(
             "capture file", path, f"it cannot be read: {error}", "name a pcap or pcapng file"
         ) from error

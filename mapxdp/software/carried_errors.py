@@ -20,7 +20,7 @@ from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, 
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.martians import is_martian
 from mapxdp.software.napt44 import Napt44
-from mapxdp.software.quote import Quote4, QuotedTransport, read_quote4, read_quote6
+from mapxdp.software.quote import Quote4, Quote6, QuotedTransport, read_quote4, read_quote6
 from mapxdp.software.rfc7915_icmp import (
     ICMPV6_POLICY,
     ICMPV6_REJECT_ROUTE,
@@ -87,16 +87,14 @@ class CarriedErrors:
             icmp_kind(kind)
         message = read_icmpv6(ipv6)
         quote = read_quote6(message.parts(ICMPV6_LENGTH)[0])
-        dmr = self._domain.dmr
-        assert dmr is not None  # by Domain
-        to = IPv6Address(quote.ipv6.destination)
-        if quote.ipv6.source != self._map_address or to not in dmr:
+        own = self._domain.own_ipv4(IPv6Address(quote.ipv6.source))
+        if own is None:
             raise Refused(Reason.QUOTE_INVALID)
+        remote = self._quoted_remote(quote)
         self._require_own_port(quote.transport)
         if is_refusal:
             raise Refused(Reason.BR_REFUSED)
-        remote = rfc6052.extract(dmr.prefixlen, to).packed
-        host = self._host_behind(self._ipv4, quote.transport, remote)
+        host = self._host_behind(own.packed, quote.transport, remote)
         seen = replace(quote, transport=_with_source_port(quote.transport, host.port))
         header = Ipv4(
             tos=ipv6.traffic_class,
@@ -137,9 +135,9 @@ class CarriedErrors:
         if is_refusal and ipv6.source != br.packed:
             raise Refused(Reason.ICMP_NOT_CARRIED)
         message = read_icmpv6(ipv6)
-        ends = self._map_address, br.packed
-        quote, about_limit = icmp_errors.read_tunnel_quote(message, ends)
+        far_end, quote, about_limit = icmp_errors.read_tunnel_quote(message, self._map_address)
         self._require_sent_by_us(quote)
+        self._require_far_end(far_end, quote)
         if is_refusal:
             raise Refused(Reason.BR_REFUSED)
         icmp_errors.require_relayed(message, quote, about_limit=about_limit)
@@ -149,6 +147,21 @@ class CarriedErrors:
         )
         self.carried["downstream"] += 1
         return packet
+
+    def _quoted_remote(self, quote: Quote6) -> bytes:
+        """Whom the quoted packet was for: the far end and the port have to belong together."""
+        ipv6, transport = IPv6Address(quote.ipv6.destination), quote.transport.header
+        rule, dmr = self._domain.rule_of_source(ipv6), self._domain.dmr
+        assert dmr is not None  # by Domain
+        if rule is not None:
+            ipv4 = self._domain.peer_ipv4(rule, ipv6)
+            is_echo = transport.protocol is Protocol.ICMP
+            port = transport.source_port if is_echo else transport.destination_port
+            if self._domain.is_source_of(rule, ipv6, ipv4, port):
+                return ipv4.packed
+        elif ipv6 in dmr:
+            return rfc6052.extract(dmr.prefixlen, ipv6).packed
+        raise Refused(Reason.QUOTE_INVALID)
 
     @property
     def _ipv4_mtu(self) -> int:
@@ -169,23 +182,26 @@ class CarriedErrors:
 
     def _out(self, ipv4: Ipv4, quote: Quote4, public: bytes) -> bytes:
         remote = quote.ipv4.source
+        transport = quote.transport.header
+        port = transport.source_port
+        far_end = self._domain.destination_ipv6(IPv4Address(ipv4.destination), port).packed
         if self._domain.dmr is None:
-            assert self._domain.br is not None  # by Domain
             seen = quote.renumbered(remote, public)
             inner = icmp_errors.renumbered(
                 ipv4, seen, self._outer_source(ipv4), ipv4.destination, ipv4.tos
             )
-            return encapsulation.encapsulate(inner, self._map_address, self._domain.br.packed)
-        dmr = self._domain.dmr
+            return encapsulation.encapsulate(inner, self._map_address, far_end)
+        own = self._domain.source_ipv6(IPv4Address(public)).packed
         header = Ipv6(
             traffic_class=ipv4.tos,
             hop_limit=ipv4.ttl,
             next_header=0,
-            source=self._map_address,
-            destination=rfc6052.embed(dmr, IPv4Address(ipv4.destination)).packed,
+            source=own,
+            destination=far_end,
             payload=b"",
         )
-        quoted_ends = rfc6052.embed(dmr, IPv4Address(remote)).packed, self._map_address
+        quoted_far_end = self._domain.destination_ipv6(IPv4Address(remote), port).packed
+        quoted_ends = quoted_far_end, own
         return icmp_errors.to_icmpv6(read_icmp(ipv4), quote, quoted_ends, header, self._ipv6_mtu)
 
     def _outer_source(self, ipv4: Ipv4) -> bytes:
@@ -213,17 +229,29 @@ class CarriedErrors:
         return icmp_errors.renumbered(ipv4, seen, self._ipv4, host.address, ipv4.tos).as_it_is()
 
     def _ipv4_source(self, ipv6: Ipv6) -> bytes:
-        dmr = self._domain.dmr
+        dmr, source = self._domain.dmr, IPv6Address(ipv6.source)
         assert dmr is not None  # by Domain
-        if IPv6Address(ipv6.source) not in dmr:
+        rule = self._domain.rule_of_source(source)
+        if rule is not None:
+            address = self._domain.peer_ipv4(rule, source).packed
+        elif source in dmr:
+            address = rfc6052.extract(dmr.prefixlen, source).packed
+        else:
             return self._source
-        address = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.source)).packed
         return self._source if is_martian(address) else address
 
     def _require_sent_by_us(self, quote: Quote4) -> None:
         if IPv4Address(quote.ipv4.source) not in self._domain.ipv4:
             raise Refused(Reason.QUOTE_INVALID)
         self._require_own_port(quote.transport)
+
+    def _require_far_end(self, far_end: bytes, quote: Quote4) -> None:
+        transport = quote.transport.header
+        is_echo = transport.protocol is Protocol.ICMP
+        port = transport.source_port if is_echo else transport.destination_port
+        destination = IPv4Address(quote.ipv4.destination)
+        if far_end != self._domain.destination_ipv6(destination, port).packed:
+            raise Refused(Reason.QUOTE_INVALID)
 
     def _require_own_port(self, transport: QuotedTransport) -> None:
         if transport.header.source_port not in self._domain.port_set:

@@ -62,33 +62,40 @@ def renumbered(
         transport = transport.with_pseudo_header(
             ipv4.source + ipv4.destination, source + destination
         )
-    changed = dataclasses.replace(
-        ipv4,
-        tos=ipv4.tos if tos is None else tos,
-        source=source,
-        destination=destination,
-        payload=transport.data,
-    )
+    changed = dataclasses.replace(ipv4, payload=transport.data)
+    return readdressed(changed, source, destination, ipv4.tos if tos is None else tos)
+
+
+def readdressed(ipv4: Ipv4, source: bytes, destination: bytes, tos: int) -> Ipv4:
+    """The packet with another header, its payload as it is."""
+    changed = dataclasses.replace(ipv4, tos=tos, source=source, destination=destination)
     field = checksum.updated(ipv4.checksum, ipv4.header(0), changed.header(0))
     return dataclasses.replace(changed, checksum=field)
+
+
+def tunnel_packet(
+    inner: Ipv4, source: bytes, destination: bytes, traffic_class: int | None = None
+) -> Ipv6:
+    """The packet inside a tunnel header; ``traffic_class`` None copies TOS.
+
+    The congestion mark is TOS's in any case: it has to cross the tunnel.
+    """
+    dscp = inner.tos if traffic_class is None else traffic_class
+    return Ipv6(
+        traffic_class=dscp & ~3 | inner.tos & 3,
+        hop_limit=TUNNEL_HOP_LIMIT,
+        next_header=PROTO_IPV4,
+        source=source,
+        destination=destination,
+        payload=inner.as_it_is(),
+    )
 
 
 def encapsulate(
     ipv4: Ipv4, source: bytes, destination: bytes, traffic_class: int | None = None
 ) -> bytes:
-    """The packet inside a tunnel header; ``traffic_class`` None copies TOS.
-
-    The congestion mark is TOS's in any case: it has to cross the tunnel.
-    """
-    dscp = ipv4.tos if traffic_class is None else traffic_class
-    return Ipv6(
-        traffic_class=dscp & ~3 | ipv4.tos & 3,
-        hop_limit=TUNNEL_HOP_LIMIT,
-        next_header=PROTO_IPV4,
-        source=source,
-        destination=destination,
-        payload=ipv4.as_it_is(),
-    ).to_bytes()
+    """The same as octets."""
+    return tunnel_packet(ipv4, source, destination, traffic_class).to_bytes()
 
 
 def decapsulated_tos(inner_tos: int, outer_class: int) -> int:

@@ -156,19 +156,20 @@ def require_relayed(message: IcmpMessage, quote: Quote4, *, about_limit: bool) -
             raise Refused(Reason.ICMP_NOT_CARRIED)
 
 
-def read_tunnel_quote(message: IcmpMessage, ends: tuple[bytes, bytes]) -> tuple[Quote4, bool]:
-    """The packet inside the quoted tunnel packet from ``ends[0]`` to ``ends[1]``; and whether
-    the error is about the Tunnel Encapsulation Limit before it."""
+def read_tunnel_quote(message: IcmpMessage, own: bytes) -> tuple[bytes, Quote4, bool]:
+    """The far end of the quoted tunnel packet, which ``own`` has to have sent; the packet inside;
+    and whether the error is about the Tunnel Encapsulation Limit before that."""
     quote, _ = message.parts(ICMPV6_LENGTH)
-    if len(quote) < _IPV6 or quote[0] >> 4 != 6 or (quote[8:24], quote[24:40]) != ends:
+    if len(quote) < _IPV6 or quote[0] >> 4 != 6 or quote[8:24] != own:
         raise Refused(Reason.QUOTE_INVALID)
+    far_end = quote[24:40]
     if quote[6] == PROTO_IPV4:
-        return read_quote4(quote[_IPV6:]), False
+        return far_end, read_quote4(quote[_IPV6:]), False
     limit = quote[_IPV6 : _IPV6 + _LIMIT_LENGTH]
     if quote[6] != PROTO_DESTINATION or limit[:3] != bytes([PROTO_IPV4, 0, _LIMIT_OPTION]):
         raise Refused(Reason.QUOTE_INVALID)
     inner = read_quote4(quote[_IPV6 + _LIMIT_LENGTH :])
-    return inner, int.from_bytes(message.word, "big") == _LIMIT_POINTER
+    return far_end, inner, int.from_bytes(message.word, "big") == _LIMIT_POINTER
 
 
 def _ipv4(header: Ipv4, message: bytes) -> bytes:

@@ -60,38 +60,40 @@ class OtherProtocols:
     def from_lan(self, ipv4: Ipv4) -> bytes:
         """The IPv6 packet that leaves; raises Refused if none does."""
         self._check(ipv4.protocol, ipv4.payload)
-        if ipv4.total_length > self._ipv4_mtu:
+        if ipv4.length > self._ipv4_mtu:
             raise Refused(Reason.TOO_BIG)
         if IPv4Address(ipv4.source) not in self._domain.ipv4:
             raise Refused(Reason.SOURCE_NOT_OURS)
-        source = self._domain.map_address.packed
-        dmr = self._domain.dmr
-        if dmr is None:
-            assert self._domain.br is not None  # by Domain
-            return encapsulation.encapsulate(
-                ipv4, source, self._domain.br.packed, self._traffic_class
-            )
-        destination = rfc6052.embed(dmr, IPv4Address(ipv4.destination)).packed
+        far_end = self._domain.destination_ipv6(IPv4Address(ipv4.destination), None).packed
+        source = self._domain.source_ipv6(IPv4Address(ipv4.source)).packed
+        if not self._domain.mode.translates:
+            return encapsulation.encapsulate(ipv4, source, far_end, self._traffic_class)
         return Ipv6(
             traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
             hop_limit=ipv4.ttl,
             next_header=ipv4.protocol,
             source=source,
-            destination=destination,
+            destination=far_end,
             payload=_readdressed(
-                ipv4.protocol, ipv4.payload, ipv4.source + ipv4.destination, source + destination
+                ipv4.protocol, ipv4.payload, ipv4.source + ipv4.destination, source + far_end
             ),
         ).to_bytes()
 
-    def from_dmr(self, ipv6: Ipv6, identification: int) -> bytes:
+    def from_domain(self, ipv6: Ipv6, identification: int) -> bytes:
         """MAP-T: the IPv4 packet for the LAN; raises Refused if there is none."""
-        assert self._domain.dmr is not None
         self._check(ipv6.next_header, ipv6.payload)
-        address = rfc6052.extract(self._domain.dmr.prefixlen, IPv6Address(ipv6.source))
-        if not rfc6052.may_stand_for(self._domain.dmr, address):
-            raise Refused(Reason.NOT_GLOBAL)
-        source, destination = address.packed, self._domain.ipv4.network_address.packed
-        self._check_source(source)
+        peer = IPv6Address(ipv6.source)
+        own = self._domain.own_ipv4(IPv6Address(ipv6.destination))
+        rule, dmr = self._domain.rule_of_source(peer), self._domain.dmr
+        assert own is not None and dmr is not None  # by the caller
+        if rule is not None:
+            address = self._domain.peer_ipv4(rule, peer)
+        else:
+            address = rfc6052.extract(dmr.prefixlen, peer)
+            if not rfc6052.may_stand_for(dmr, address):
+                raise Refused(Reason.NOT_GLOBAL)
+        self._check_source(address, peer)
+        source, destination = address.packed, own.packed
         is_long = 20 + len(ipv6.payload) > LONGEST_WITHOUT_DF
         return Ipv4(
             tos=ipv6.traffic_class,
@@ -107,10 +109,10 @@ class OtherProtocols:
             ),
         ).with_checksum()
 
-    def from_tunnel(self, ipv4: Ipv4, tos: int) -> bytes:
+    def from_tunnel(self, ipv4: Ipv4, tos: int, peer: IPv6Address) -> bytes:
         """MAP-E: the packet that was in the tunnel, with this TOS; Refused if it is none for us."""
         self._check(ipv4.protocol, ipv4.payload)
-        self._check_source(ipv4.source)
+        self._check_source(IPv4Address(ipv4.source), peer)
         changed = dataclasses.replace(ipv4, tos=tos)
         field = checksum.updated(ipv4.checksum, ipv4.header(0), changed.header(0))
         return dataclasses.replace(changed, checksum=field).as_it_is()
@@ -123,10 +125,13 @@ class OtherProtocols:
         if protocol in _COVER_ADDRESSES and len(payload) < _HEADER:
             raise Refused(Reason.MALFORMED_TRANSPORT)
 
-    def _check_source(self, source: bytes) -> None:
-        """Nobody else has this CE's address, whatever the port."""
-        if is_martian(source) or IPv4Address(source) in self._domain.ipv4:
+    def _check_source(self, source: IPv4Address, peer: IPv6Address) -> None:
+        """Nobody else has this CE's address, whatever the port; a CE has what its rule gives."""
+        if is_martian(source.packed) or source in self._domain.ipv4:
             raise Refused(Reason.SOURCE_MARTIAN)
+        rule = self._domain.rule_of_source(peer)
+        if rule is not None and not self._domain.is_source_of(rule, peer, source, None):
+            raise Refused(Reason.SOURCE_INCONSISTENT)
 
 
 def _readdressed(protocol: int, payload: bytes, old: bytes, new: bytes) -> bytes:

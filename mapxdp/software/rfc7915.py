@@ -6,6 +6,9 @@ TTL and Hop Limit are carried over as they are: whoever forwards takes the hop o
 
 from __future__ import annotations
 
+import dataclasses
+import random
+
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software.checksum import checksum
@@ -54,7 +57,7 @@ def ipv4_to_ipv6(
     source: bytes,
     destination: bytes,
     traffic_class: int | None = None,
-) -> bytes:
+) -> Ipv6:
     """Section 4: the packet under an IPv6 header. ``transport`` has its new port already.
 
     ``traffic_class`` None copies TOS.
@@ -77,13 +80,12 @@ def ipv4_to_ipv6(
         source=source,
         destination=destination,
         payload=transport.data,
-    ).to_bytes()
+    )
 
 
-def ipv6_to_ipv4(
-    ipv6: Ipv6, transport: Transport, source: bytes, destination: bytes, identification: int
-) -> bytes:
-    """Section 5: the packet under an IPv4 header. ``transport`` has its new port already."""
+def ipv6_to_ipv4(ipv6: Ipv6, transport: Transport, source: bytes, destination: bytes) -> Ipv4:
+    """Section 5: the packet under an IPv4 header without checksum and Identification.
+    ``transport`` has its new port already."""
     if transport.protocol is Protocol.ICMP:
         protocol = PROTO_ICMP
         transport = transport.replaced(0, bytes([_ECHO_64[transport.icmp_type]]))
@@ -97,7 +99,7 @@ def ipv6_to_ipv4(
         )
     return Ipv4(
         tos=ipv6.traffic_class,
-        identification=identification,
+        identification=0,
         flags=DONT_FRAGMENT if _IPV4_HEADER + len(transport.data) > LONGEST_WITHOUT_DF else 0,
         ttl=ipv6.hop_limit,
         protocol=protocol,
@@ -105,7 +107,12 @@ def ipv6_to_ipv4(
         source=source,
         destination=destination,
         payload=transport.data,
-    ).with_checksum()
+    )
+
+
+def whole(ipv4: Ipv4) -> bytes:
+    """Section 5.1: a packet that had no Fragment header gets an Identification of its own."""
+    return dataclasses.replace(ipv4, identification=random.getrandbits(16)).with_checksum()
 
 
 def _icmpv6_pseudo_header(source: bytes, destination: bytes, length: int) -> bytes:

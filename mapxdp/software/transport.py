@@ -183,6 +183,28 @@ def is_icmp_error(protocol: int, data: bytes, icmp: int) -> bool:
     return protocol == icmp and len(data) >= 8 and data[0] not in _ECHO_TYPES[icmp]
 
 
+def require_ports(protocol: int, icmp: int) -> None:
+    """Raises Refused for a protocol of whose datagrams no fragment shows a port."""
+    if protocol not in (PROTO_TCP, PROTO_UDP, icmp):
+        raise Refused(Reason.PROTOCOL_WITHOUT_PORTS)
+
+
+def read_first_transport(next_header: int, data: bytes, icmp: int) -> Transport:
+    """The same of a first fragment, which has to hold all of the header (RFC 1858 section 4)."""
+    least = {PROTO_TCP: 20}.get(next_header, 8)
+    if len(data) < least:
+        raise Refused(Reason.FRAGMENT_INVALID)
+    if next_header == PROTO_TCP:
+        if _tcp_header_length(data) > len(data):
+            raise Refused(Reason.FRAGMENT_INVALID)
+        return _read_tcp(data)
+    if next_header == PROTO_UDP:
+        if int.from_bytes(data[4:6], "big") < 8:
+            raise Refused(Reason.MALFORMED_TRANSPORT)
+        return Transport(Protocol.UDP, data, 6, 0, 2)
+    return _read_echo(data, icmp)
+
+
 def _read_tcp(data: bytes) -> Transport:
     if len(data) < 20 or not 20 <= _tcp_header_length(data) <= len(data):
         raise Refused(Reason.MALFORMED_TRANSPORT)

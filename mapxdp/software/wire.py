@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mapxdp.reasons import Reason
 from mapxdp.software.checksum import checksum
+from mapxdp.software.datagrams import Part
 from mapxdp.software.verdict import Refused
 
 PROTO_HOP_BY_HOP = 0
@@ -32,15 +33,18 @@ _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _ICMPV6_INFORMATIONAL = 128
 _LONGEST_PAYLOAD = 65535 - 20  # what still fits into an IPv4 packet
+IPV4_HEADER, IPV6_HEADER, FRAGMENT_HEADER = 20, 40, 8
 DONT_FRAGMENT = 0x4000
-_FRAGMENT_BITS = 0x3FFF  # More Fragments, and the offset
+MORE_FRAGMENTS = 0x2000
+_FRAGMENT_OFFSET = 0x1FFF
 
 
 @dataclass(frozen=True, slots=True)
 class Ipv4:
-    """An IPv4 packet that is no fragment. Addresses are 4 octets.
+    """An IPv4 packet, or a fragment of one. Addresses are 4 octets.
 
-    ``flags`` is their 16-bit word: DONT_FRAGMENT, and the reserved bit, which a tunnel carries.
+    ``flags`` is their 16-bit word with the fragment's offset: DONT_FRAGMENT, MORE_FRAGMENTS, and
+    the reserved bit, which a tunnel carries.
     """
 
     tos: int
@@ -55,16 +59,32 @@ class Ipv4:
     options: bytes = b""
 
     @property
-    def total_length(self) -> int:
-        """Of the packet."""
-        return _IPV4.size + len(self.options) + len(self.payload)
+    def is_fragment(self) -> bool:
+        """Whether the rest of the datagram is in other packets."""
+        return bool(self.flags & (MORE_FRAGMENTS | _FRAGMENT_OFFSET))
+
+    @property
+    def forbids_fragments(self) -> bool:
+        """DF."""
+        return bool(self.flags & DONT_FRAGMENT)
+
+    @property
+    def length(self) -> int:
+        """Octets, the header among them."""
+        return IPV4_HEADER + len(self.options) + len(self.payload)
+
+    @property
+    def part(self) -> Part:
+        """Which part of its datagram it is."""
+        offset = (self.flags & _FRAGMENT_OFFSET) * 8
+        return Part(offset, bool(self.flags & MORE_FRAGMENTS), self.payload)
 
     def header(self, checksum_field: int) -> bytes:
         """The octets of the header, options among them."""
         fixed = _IPV4.pack(
             0x45 + len(self.options) // 4,
             self.tos,
-            self.total_length,
+            self.length,
             self.identification,
             self.flags,
             self.ttl,
@@ -130,8 +150,6 @@ def read_ipv4(packet: bytes) -> Ipv4:
         _IPV4.unpack_from(packet)
     )
     length = (first & 0xF) * 4
-    if fragment & _FRAGMENT_BITS:
-        raise Refused(Reason.FRAGMENT_INVALID)
     return Ipv4(
         tos=tos,
         identification=identification,
@@ -172,6 +190,36 @@ def read_ipv6(packet: bytes) -> Ipv6:
         destination=destination,
         payload=packet[_IPV6.size : _IPV6.size + length],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6Fragment:
+    """An IPv6 packet with a Fragment header (RFC 8200 section 4.5), and what that says.
+
+    ``ipv6`` has the Next Header of the Fragment header, and no payload.
+    """
+
+    ipv6: Ipv6
+    identification: int
+    part: Part
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether it is all of its datagram (RFC 6946)."""
+        return self.part.offset == 0 and not self.part.more
+
+
+def read_ipv6_fragment(packet: bytes) -> Ipv6Fragment:
+    """The packet, whose IPv6 header is followed by a Fragment header."""
+    first, length, _, hop_limit, source, destination = _IPV6.unpack_from(packet)
+    if not FRAGMENT_HEADER <= length <= len(packet) - _IPV6.size:
+        raise Refused(Reason.MALFORMED_IPV6)
+    start = _IPV6.size
+    next_header, _, offset_and_more, identification = struct.unpack_from("!BBHI", packet, start)
+    payload = packet[start + FRAGMENT_HEADER : start + length]
+    ipv6 = Ipv6(first >> 20 & 0xFF, hop_limit, next_header, source, destination, b"")
+    part = Part(offset_and_more & 0xFFF8, bool(offset_and_more & 1), payload)
+    return Ipv6Fragment(ipv6, identification, part)
 
 
 def refuse_extension_headers(next_header: int) -> None:

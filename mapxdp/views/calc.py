@@ -18,6 +18,7 @@ from mapxdp.model.port_set import PORT_COUNT, PortRange
 from mapxdp.model.rule import MappingRule
 
 _RANGES_SHOWN = 8
+_RULES_SHOWN = 8
 _MAP_COLUMNS = 64
 _MAP_ROWS = 8
 
@@ -61,6 +62,7 @@ def to_json(calculation: Calculation) -> dict[str, Any]:
         "dmr": None if domain.dmr is None else str(domain.dmr),
         "br": None if domain.br is None else str(domain.br),
         "bmr": _rule_to_json(domain.bmr),
+        "fmrs": [_rule_to_json(rule) for rule in domain.forwarding_rules],
         "mtu": calculation.ipv4_mtu,
         "mss": calculation.mss_clamp.limit(calculation.ipv4_mtu),
     }
@@ -129,6 +131,8 @@ def _facts(calculation: Calculation) -> Table:
         table.add_row("DMR", str(domain.dmr))
     if domain.br is not None:
         table.add_row("BR", str(domain.br))
+    if domain.forwarding_rules:
+        table.add_row("without the BR", _forwarding(domain.forwarding_rules))
     mss = calculation.mss_clamp.limit(calculation.ipv4_mtu)
     table.add_row("IPv4 MTU", f"{calculation.ipv4_mtu} on a WAN of {calculation.wan_mtu}")
     table.add_row("TCP MSS", "left alone" if mss is None else f"at most {mss}")
@@ -139,6 +143,12 @@ def _facts(calculation: Calculation) -> Table:
             f"{destination.ipv4}{port}", f"→ {_destination_ipv6(calculation, destination)}"
         )
     return table
+
+
+def _forwarding(rules: tuple[MappingRule, ...]) -> str:
+    shown = [str(rule.ipv4) for rule in rules[:_RULES_SHOWN]]
+    more = len(rules) - len(shown)
+    return ", ".join(shown) + (f" and {more} more rules" if more else "")
 
 
 def _ranges(ranges: tuple[PortRange, ...]) -> str:

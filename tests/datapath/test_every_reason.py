@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
@@ -566,6 +567,21 @@ def test_frames_of_a_vlan(tag: int, upward: Reason, downward: Reason, ce: Loaded
     finally:
         os.close(program)
         os.close(tagged)
+
+
+@pytest.mark.parametrize("mode", ["map-t", "map-e"])
+def test_source_of_another_port(mode: str, loaded_ces: LoadedCes) -> None:
+    """The peer 192.0.2.33 of PSID 0x34, and a port of PSID 0x35."""
+    ce = loaded_ces.get(domain(mode, replace(EXAMPLE_RULE, forwarding=True)))
+    peer = ce.domain.destination_ipv6(IPv4Address("192.0.2.33"), PORT)
+    if mode == "map-t":
+        data = packets.udp(peer, MAP_ADDRESS, FOREIGN_PORT, PORT)
+        packet = packets.ipv6(data, packets.UDP, peer, MAP_ADDRESS)
+    else:
+        data = packets.udp("192.0.2.33", PUBLIC, FOREIGN_PORT, PORT)
+        inner = packets.ipv4(data, packets.UDP, "192.0.2.33", PUBLIC)
+        packet = packets.ipv6(inner, packets.IPV4, peer, MAP_ADDRESS)
+    assert note(ce.from_wan(packet).reason) is Reason.SOURCE_INCONSISTENT
 
 
 def test_netfilter_chose_no_port_of_the_set(ce: LoadedCe) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""The packets of an independent implementation (tests/vectors) through the BPF programs.
+"""The packets of an independent implementation (tests/vectors) through both paths.
 
 NAPT44 is off: the vectors show packets with the CE's own address and port. They count one hop
 in the translator, which the kernel takes off here: so do these tests, before.
@@ -7,24 +7,27 @@ in the translator, which the kernel takes off here: so do these tests, before.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+import struct
 
 import pytest
 
 from harness import packets
 from harness.ce import LoadedCes
+from harness.domains import BR, DMR, domain
+from harness.follower import Follower
 from mapxdp.datapath.tables import Napt44Kind
+from mapxdp.datapath.trial import TrialLink
+from mapxdp.model.domain import Mode
 from mapxdp.reasons import Reason
+from vectors import Vector, VectorsOf
 
-_VECTORS = json.loads(
-    (Path(__file__).parents[1] / "vectors" / "map_vectors.json").read_text(encoding="utf-8")
-)["vectors"]
+VECTORS = VectorsOf()
 _MODES = {"pkt46": "map-t", "pkt64": "map-t", "encap": "map-e", "decap": "map-e"}
-VECTORS: dict[str, dict[str, Any]] = {
-    vector["id"]: vector for vector in _VECTORS if vector["kind"] in _MODES
-}
+PUBLIC, PORT, SERVER = "192.0.2.18", 1232, "10.2.3.4"
+MAP_ADDRESS = domain("map-t").map_address
+SERVER6 = "2001:db8:ffff:0:a:203:400:0"
+ECN = {"Not-ECT": 0, "ECT(1)": 1, "ECT(0)": 2, "CE": 3}
+DSCP = 0x2E
 
 #: What is not handled yet is refused for its reason.
 REFUSED = {
@@ -57,22 +60,98 @@ def comparable(packet: bytes) -> bytes:
     return packet[:4] + b"\0\0" + packet[6:10] + b"\0\0" + packet[12:]
 
 
-@pytest.mark.parametrize("name", VECTORS)
-def test_vector(name: str, loaded_ces: LoadedCes) -> None:
-    vector = VECTORS[name]
-    mode = _MODES[vector["kind"]]
-    ce = loaded_ces.example(mode, napt44=Napt44Kind.NONE, mss=None)
+def without_napt44(ces: LoadedCes, mode: str, **changes: object) -> Follower:
+    """Both paths of the example CE, which have to agree."""
+    return Follower(ces.example(mode, napt44=Napt44Kind.NONE, **{"mss": None} | changes))
+
+
+@VECTORS.each(*_MODES)
+def test_vector(vector: Vector, loaded_ces: LoadedCes) -> None:
+    kind, mode = vector["kind"], _MODES[vector["kind"]]
+    assert vector["in"]["ce_map_addr"] == str(MAP_ADDRESS)
+    assert vector["in"].get("dmr", str(DMR)) == str(DMR)
+    assert vector["in"].get("br", str(BR)) == str(BR)
+    follower = without_napt44(loaded_ces, mode)
     packet = one_hop_further(bytes.fromhex(vector["in"]["packet"]), mode)
-    is_upstream = vector["kind"] in ("pkt46", "encap")
-    outcome = (ce.from_lan if is_upstream else ce.from_wan)(packet)
-    if name in REFUSED:
-        assert outcome.reason is REFUSED[name]
+    outcome = (follower.from_lan if kind in ("pkt46", "encap") else follower.from_wan)(packet)
+    if vector["id"] in REFUSED:
+        assert outcome.reason is REFUSED[vector["id"]]
         return
     expected = bytes.fromhex(vector["out"]["packet"])
     assert outcome.reason is Reason.TRANSLATED
-    assert comparable(outcome.packets[0]) == comparable(expected)
+    assert [*map(comparable, outcome.packets)] == [comparable(expected)]
 
 
-def test_every_vector_is_one_or_the_other() -> None:
-    assert set(REFUSED) < set(VECTORS)
-    assert len(VECTORS) == sum(vector["kind"] in _MODES for vector in _VECTORS) == 15
+@VECTORS.each("ecn_decap")
+@pytest.mark.parametrize("protocol", [packets.TCP, packets.UDP])
+def test_ecn_at_the_end_of_the_tunnel(protocol: int, vector: Vector, loaded_ces: LoadedCes) -> None:
+    follower = without_napt44(loaded_ces, "map-e")
+    make = {packets.TCP: packets.tcp, packets.UDP: packets.udp}[protocol]
+    given, expected = vector["in"], vector["out"]["out"]
+    inner = packets.ipv4(
+        make(SERVER, PUBLIC, 80, PORT),
+        protocol,
+        SERVER,
+        PUBLIC,
+        tos=DSCP << 2 | ECN[given["inner"]],
+    )
+    outer = packets.ipv6(inner, packets.IPV4, BR, MAP_ADDRESS, traffic_class=ECN[given["outer"]])
+    outcome = follower.from_wan(outer)
+    if expected == "DROP":
+        assert (outcome.reason, outcome.packets) == (Reason.CONGESTION_MARK_LOST, ())
+        return
+    (packet,) = outcome.packets
+    assert packet[1] == DSCP << 2 | ECN[expected]
+    assert packets.checksums_are_right(packet)
+    assert packet[12:] == inner[12:]
+
+
+@VECTORS.each("mss")
+@pytest.mark.parametrize("mode", ["map-t", "map-e"])
+def test_the_mtu_and_mss_that_follow_from_the_wan(
+    mode: str, vector: Vector, loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    name = {"map-t": "mapt", "map-e": "mape"}[mode]
+    mtu, mss = vector["out"][f"{name}_mtu"], vector["out"][f"{name}_mss"]
+    ipv4_mtu = domain(mode).ipv4_mtu(vector["in"]["wan_mtu"])
+    follower = without_napt44(loaded_ces, mode, ipv4_mtu=ipv4_mtu, mss=ipv4_mtu - 40)
+    follower.ce.link = trial_link
+    for wanted in (mss - 1, mss, mss + 1, 65000):
+        clamped = mss_option(min(wanted, mss))
+        (sent,) = follower.from_lan(syn(PUBLIC, SERVER, PORT, wanted)).packets
+        assert sent[-4:] == clamped
+        (received,) = follower.from_wan(syn_from_wan(mode, wanted)).packets
+        assert received[-4:] == clamped
+        assert packets.checksums_are_right(sent)
+        assert packets.checksums_are_right(received)
+    for size, reason in ((mtu, Reason.TRANSLATED), (mtu + 1, Reason.TOO_BIG)):
+        datagram = packets.udp(PUBLIC, SERVER, PORT, 53, bytes(size - 28))
+        outcome = follower.from_lan(packets.ipv4(datagram, packets.UDP, PUBLIC, SERVER))
+        assert outcome.reason is reason
+        assert [len(packet) for packet in outcome.packets] in ([], [vector["in"]["wan_mtu"]])
+
+
+def mss_option(mss: int) -> bytes:
+    return struct.pack("!BBH", 2, 4, mss)
+
+
+def syn(source: str, destination: str, port: int, mss: int) -> bytes:
+    segment = packets.tcp(source, destination, port, 80, flags=packets.SYN, options=mss_option(mss))
+    return packets.ipv4(segment, packets.TCP, source, destination)
+
+
+def syn_from_wan(mode: str, mss: int) -> bytes:
+    if Mode(mode) is Mode.MAP_E:
+        options = mss_option(mss)
+        segment = packets.tcp(SERVER, PUBLIC, 80, PORT, flags=packets.SYN, options=options)
+        inner = packets.ipv4(segment, packets.TCP, SERVER, PUBLIC)
+        return packets.ipv6(inner, packets.IPV4, BR, MAP_ADDRESS)
+    segment = packets.tcp(
+        SERVER6, MAP_ADDRESS, 80, PORT, flags=packets.SYN, options=mss_option(mss)
+    )
+    return packets.ipv6(segment, packets.TCP, SERVER6, MAP_ADDRESS)
+
+
+def test_every_kind_of_these_is_here() -> None:
+    """The others, of ICMP errors and fragments, have tests beside what they are about."""
+    assert VECTORS.used == {*_MODES, "ecn_decap", "mss"}

@@ -54,3 +54,21 @@ def test_a_host_that_lost_a_flow_is_below_its_limit_at_once(loaded_ces: LoadedCe
     assert sent("192.168.1.3", 99, FULL) is Reason.TRANSLATED
     assert sent("192.168.1.2", 99, WEB) is Reason.TRANSLATED
     follower.assert_that_events_agree()
+
+
+def test_a_host_at_its_limit_shares_a_closing_port_of_another(loaded_ces: LoadedCes) -> None:
+    """Under pressure, when it has none to give back itself."""
+    rules = policy(host_ports_max=1, early_reclaim=True)
+    follower = Follower(loaded_ces.get(domain("map-t", RULES[PORTS]), flows=64, policy=rules))
+
+    def sent(host: int, port: int = 40000, flags: int = packets.SYN) -> Reason:
+        return follower.from_lan(lan_packet("tcp", f"192.168.1.{host}", port, flags=flags)).reason
+
+    for host in range(PORTS):
+        assert sent(host) is Reason.TRANSLATED
+    assert sent(0, flags=packets.RST) is Reason.TRANSLATED
+    assert sent(1, 40001) is Reason.HOST_LIMIT
+    follower.advance(rules.timeouts.tcp_early_closing + 2)
+    assert sent(1, 40001) is Reason.TRANSLATED
+    assert sent(1, 40002) is Reason.HOST_LIMIT
+    follower.assert_that_events_agree()

@@ -16,9 +16,10 @@ from typing import Any
 from harness.domains import domain
 from mapxdp.contract import Struct, read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
-from mapxdp.datapath.clock import TickClock
+from mapxdp.datapath.clock import StoppedClock
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings, Napt44Kind
+from mapxdp.datapath.trial import PASSED_ON, REDIRECTED, Trial, TrialLink, context
 from mapxdp.links import ETHERNET_HEADER
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import LogLevel, Napt44Policy
@@ -30,22 +31,8 @@ WAN_MTU = 1500
 
 ETHERNET = bytes.fromhex("020000000002 020000000001")
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
-_ACTION = {ReasonClass.DROP: 2}
-_ACTION_ON = 0xFFFFFFFF  # TC_ACT_UNSPEC
-_REDIRECT = 7
-#: Of struct __sk_buff, <linux/bpf.h>.
-_CONTEXT = {"mark": 8, "priority": 32, "gso_segs": 164, "gso_size": 176}
-_CONTEXT_SIZE = 192
-
-
-class _StoppedClock(TickClock):
-    """A tick is a second, and it is always the `offset`th: jiffies >> 63 is 0."""
-
-    def __init__(self, tick: int) -> None:
-        super().__init__(hz=1, shift=63, offset=tick)
-
-    def ticks(self, seconds: int) -> int:
-        return seconds
+_SHOT = 2
+_REVERSED = {"DIRECTION_46": ETHERNET[6:] * 2, "DIRECTION_64": ETHERNET[6:] + ETHERNET[:6]}
 
 
 def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
@@ -56,7 +43,7 @@ def stopped_settings(ce_domain: Domain, **changes: object) -> DatapathSettings:
         napt44=Napt44Kind.BPF,
         ipv4_mtu=mtu,
         mss=mtu - 40,
-        clock=_StoppedClock(FIRST_TICK),
+        clock=StoppedClock(FIRST_TICK),
         policy=Napt44Policy(log=LogLevel.OFF),
     )
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
@@ -67,11 +54,14 @@ class LoadedCe:
 
     def __init__(self, ce_domain: Domain, **capacities: int) -> None:
         self.domain = ce_domain
-        contract = tables.contract_for(ce_domain.port_set)
+        contract = tables.contract_for(ce_domain.port_set, len(ce_domain.forwarding_rules))
         contract = read_contract(**contract.capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
+        state.write_rules(self.maps, ce_domain)
         self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
+        #: The interface packets are on, for tests of programs that send more than the packet.
+        self.link: TrialLink | None = None
         self.reset()
 
     def __enter__(self) -> LoadedCe:
@@ -120,7 +110,7 @@ class LoadedCe:
     def set_clock(self, tick: int) -> None:
         """Writes nothing else that has not changed: that would take longer than a packet."""
         clock_only = self.settings is self._written
-        self.settings = dataclasses.replace(self.settings, clock=_StoppedClock(tick))
+        self.settings = dataclasses.replace(self.settings, clock=StoppedClock(tick))
         if clock_only:
             self._write_clock(tick)
             self._written = self.settings
@@ -177,24 +167,40 @@ class LoadedCe:
         """An IP packet through a program that ends in one of the datapath's."""
         return self._run(fd, direction, packet, context)
 
-    def _run(self, fd: int, direction: str, packet: bytes, context: dict[str, int]) -> Outcome:
+    def _run(self, fd: int, direction: str, packet: bytes, fields: dict[str, int]) -> Outcome:
         version = packet[0] >> 4
-        ether_type = context.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
+        ether_type = fields.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
         frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
-        result = libbpf.run_program(fd, frame, context=_context(**context))
+        trial = self._tried(fd, frame, fields)
         reason = self._reason_since(direction)
-        if result.verdict == _REDIRECT:
-            return _turned_around(reason, result.packet, version)
-        expected = _ACTION.get(reason.reason_class, _ACTION_ON)
-        assert result.verdict == expected, f"{reason} ended in TC action {result.verdict}"
-        if reason.reason_class is not ReasonClass.TRANSLATED:
-            if reason is not Reason.KERNEL_REFUSED and not _is_prepared(reason, packet):
-                assert result.packet == frame, f"{reason}, but the packet was changed"
-            return Outcome(reason)
-        assert result.packet[:12] == ETHERNET, "the link-layer addresses were changed"
-        translated = result.packet[14:]
-        assert int.from_bytes(result.packet[12:14], "big") == _ETHER_TYPE[translated[0] >> 4]
-        return Outcome(reason, (without_padding(translated),))
+        leaves = reason.reason_class is ReasonClass.TRANSLATED
+        if trial.verdict != REDIRECTED and not (leaves and trial.verdict == PASSED_ON):
+            self._assert_end(reason, trial, frame)
+        crossed, turned = trial.sides(direction == "DIRECTION_46", leaves)
+        turned_packets = tuple(_turned_around(made, direction) for made in turned)
+        if reason is Reason.HAIRPINNED:
+            return Outcome(reason, turned_packets)
+        return Outcome(reason, tuple(map(_crossed, crossed)), turned_packets)
+
+    def _tried(self, fd: int, frame: bytes, fields: dict[str, int]) -> Trial:
+        if self.link is not None:
+            return self.link.run(fd, frame, **fields)
+        set_fields = context(**fields) if any(fields.values()) else None
+        result = libbpf.run_program(fd, frame, context=set_fields)
+        return Trial(result.verdict, result.packet, (), ())
+
+    def _assert_end(self, reason: Reason, trial: Trial, frame: bytes) -> None:
+        """The packet itself went nowhere, or on as it was."""
+        has_gone = reason is Reason.FRAGMENT_KEPT or trial.transmitted or trial.received
+        passed = reason.reason_class is ReasonClass.PASS
+        dropped = reason.reason_class is ReasonClass.DROP
+        assert trial.verdict == (PASSED_ON if passed else _SHOT), (
+            f"{reason} ended in {trial.verdict}"
+        )
+        assert passed or dropped or has_gone, f"{reason}, but nothing left"
+        is_prepared = dropped and _is_prepared(frame[14:])
+        if not has_gone and not is_prepared and reason is not Reason.KERNEL_REFUSED:
+            assert trial.frame == frame, f"{reason}, but the packet was changed"
 
     def _read(self) -> list[int]:
         spec = self.maps.spec("counters")
@@ -268,30 +274,30 @@ def _offset(layout: Struct, name: str) -> int:
     return next(field.offset for field in layout.fields if field.name == name)
 
 
-def _is_prepared(reason: Reason, packet: bytes) -> bool:
-    """True if the packet may have been changed before it was dropped.
+def _is_prepared(packet: bytes) -> bool:
+    """True if the packet may be changed before it is dropped.
 
     Options are left out, extension headers taken out, a checksum is computed first.
     """
-    if reason.reason_class is not ReasonClass.DROP:
-        return False
     if packet[0] >> 4 == 6:
         return packet[6] in (0, 43, 60)
     return packet[0] != 0x45 or (packet[9] == 17 and packet[26:28] == bytes(2))
 
 
-def _turned_around(reason: Reason, frame: bytes, version: int) -> Outcome:
-    """A packet that went back to where it came from: itself, or the error about it."""
+def _crossed(frame: bytes) -> bytes:
+    """A packet on the other side."""
+    assert frame[:12] == ETHERNET, "the link-layer addresses were changed"
+    packet = frame[14:]
+    assert int.from_bytes(frame[12:14], "big") == _ETHER_TYPE[packet[0] >> 4]
+    return without_padding(packet)
+
+
+def _turned_around(frame: bytes, direction: str) -> bytes:
+    """A packet that went back: into the LAN by way of the WAN's own address, or to the WAN."""
+    assert frame[:12] == _REVERSED[direction], "the frame does not go back"
     packet = without_padding(frame[14:])
-    assert packet[0] >> 4 == version
-    if version == 6:
-        assert frame[:12] == ETHERNET[6:] + ETHERNET[:6], "the frame is not to its sender"
-    else:
-        assert frame[:6] == frame[6:12] == ETHERNET[6:], "the frame is not to the WAN's own address"
-    if reason is Reason.HAIRPINNED:
-        return Outcome(reason, (packet,))
-    assert reason.reason_class is ReasonClass.DROP
-    return Outcome(reason, (), (packet,))
+    assert packet[0] >> 4 == (4 if direction == "DIRECTION_46" else 6)
+    return packet
 
 
 def clear_state(maps: MapSet) -> None:
@@ -485,15 +491,6 @@ class _Recount:
         return int.from_bytes(address, "big") % self._number("HOSTS")
 
 
-def _context(**fields: int) -> bytes | None:
-    if not any(fields.values()):
-        return None
-    context = bytearray(_CONTEXT_SIZE)
-    for name, value in fields.items():
-        struct.pack_into("=I", context, _CONTEXT[name], value)
-    return bytes(context)
-
-
 def without_padding(packet: bytes) -> bytes:
     """The packet as long as its own header says."""
     if packet[0] >> 4 == 4:
@@ -524,8 +521,10 @@ class LoadedCes:
         if (ce_domain, flows) not in self._loaded:
             capacities = {} if flows is None else {"FLOWS": flows}
             self._loaded[ce_domain, flows] = LoadedCe(ce_domain, **capacities)
-        self._loaded[ce_domain, flows].reset(**changes)
-        return self._loaded[ce_domain, flows]
+        ce = self._loaded[ce_domain, flows]
+        ce.link = None
+        ce.reset(**changes)
+        return ce
 
     def example(self, mode: str, **changes: object) -> LoadedCe:
         """The RFC's example CE."""

@@ -43,6 +43,11 @@ class LabOfDomain(Lab):
         return self.place
 
     @property
+    def peer(self) -> None:
+        """Its domain has one CE."""
+        return None
+
+    @property
     def relay(self) -> BrSettings:
         return BrSettings(
             mode=self.place.mode,

@@ -4,6 +4,7 @@
 
 #include "encapsulation.h"
 #include "ipv4_options.h"
+#include "map_address.h"
 #include "mapping_state.h"
 #include "mss.h"
 #include "port_set.h"
@@ -113,4 +114,25 @@ void renumbered_header(const struct ipv4_header *from, __be32 source, __be32 des
 		       struct ipv4_header *to)
 {
 	ipv4_header_renumbered(from, source, destination, tos, to);
+}
+
+/* The MAP address of the owner of (ipv4, port); 0 where the rule's CEs have no such port. */
+int owner_address(const struct rule *rule, __u32 ipv4, __u32 port, __be32 address[4])
+{
+	__u32 psid;
+
+	if (!owned_under(rule, port, &psid))
+		return 0;
+	address_of_bits(map_address_of(rule, ipv4, psid), address);
+	return 1;
+}
+
+int is_owner_address(const struct rule *rule, const __be32 address[4], __u32 ipv4, __u32 port)
+{
+	return is_map_address_of(rule, bits_of_address(address), ipv4, port);
+}
+
+__u32 ipv4_behind(const struct rule *rule, const __be32 address[4])
+{
+	return translated_ipv4(rule, bits_of_address(address));
 }

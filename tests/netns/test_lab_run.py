@@ -54,8 +54,8 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
 def left_over() -> list[str]:
     namespaces = [name for name in map(LAB.netns, NODES) if (netns.DIRECTORY / name).exists()]
     files = [str(path) for path in record.DIRECTORY.glob(f"{PREFIX}*")]
-    pins = bpffs.instance_directory(LAB.instance)
-    return [*namespaces, *files, *([str(pins)] if pins.exists() else [])]
+    pins = map(bpffs.instance_directory, (LAB.instance, LAB.peer_instance))
+    return [*namespaces, *files, *(str(path) for path in pins if path.exists())]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -217,13 +217,24 @@ def netfilter_in_software(cpe: Router) -> None:
     cpe.write_config(text + '[napt44]\nmode = "netfilter"\n')
 
 
-def mesh_asked_for(cpe: Router) -> None:
-    cpe.write_config(CONFIG + "forwarding = true\n")
+def too_many_rules_for_an_address(cpe: Router) -> None:
+    cpe.write_config(CONFIG + "forwarding = true\n" + nested_rules())
 
 
-def prefix_translated(cpe: Router) -> None:
-    text = CONFIG.replace("ea_length = 16", "ea_length = 4")
-    cpe.write_config(text + '[napt44]\nmode = "none"\n')
+def nested_rules() -> str:
+    """Explicit PSIDs of five lengths on one address."""
+    return "".join(
+        f"""
+[[rule]]
+ipv6 = "2001:db8:40{length:02x}::/48"
+ipv4 = "203.0.113.7/32"
+ea_length = 0
+psid_length = {length}
+psid = 1
+forwarding = true
+"""
+        for length in range(4, 9)
+    )
 
 
 ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
@@ -242,8 +253,7 @@ ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
     prefix_without_rule: (InvalidValue, "it matches no rule"),
     xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
     netfilter_in_software: (InvalidValue, "the software datapath does NAPT44 itself"),
-    mesh_asked_for: (InvalidValue, "forwarding rules .mesh. are not part of this version"),
-    prefix_translated: (InvalidValue, "MAP-T of a whole IPv4 prefix"),
+    too_many_rules_for_an_address: (InvalidValue, "more than 4 forwarding rules compete"),
 }
 
 

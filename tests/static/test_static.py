@@ -156,6 +156,7 @@ C_LAYERS = (
     {"byteorder.h", "csum.h", "headers.h", "packet.h", "parse.h"},
     {
         "port_set.h",
+        "map_address.h",
         "rfc6052.h",
         "rfc7915_46.h",
         "rfc7915_64.h",
@@ -176,6 +177,7 @@ C_LAYERS = (
         "config.h",
         "scratch.h",
         "counters.h",
+        "rules.h",
         "pool.h",
         "event_log.h",
         "napt44.h",
@@ -208,7 +210,7 @@ C_LAYERS = (
         "hook_tc_mss.h",
         "hook_tc_control.h",
     },
-    {"mapt.bpf.c", "mape.bpf.c"},
+    {"mapt.bpf.c", "mape.bpf.c", "trial.bpf.c"},
 )
 
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import IP, UDP
+from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
@@ -19,6 +20,14 @@ from mapxdp.software.capture import LINKTYPE_ETHERNET
 
 HOST, SERVER = "192.168.1.2", "198.51.100.7"
 MAP_ADDRESS = "2001:db8:12:3400:0:c000:212:34"
+
+
+STRICT = """
+[napt44]
+mapping = "eim"
+host_ports_min = 1
+host_ports_max = 1
+"""
 
 
 @pytest.fixture
@@ -114,7 +123,7 @@ def test_without_a_hop_left_nothing_is_sent_or_mapped(ttl: int, ce: Path) -> Non
     other_host = IP(src="192.168.1.9", dst=SERVER, ttl=2) / UDP(sport=1232, dport=5300)
     received, report = translate(ce, "46", [last, other_host])
     assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
-        ("not forwarded", "TTL_EXCEEDED", []),
+        ("dropped", "TTL_EXCEEDED", []),
         ("translated", "TRANSLATED", [0]),
     ]
     # The port the first would have had is still to be had.
@@ -137,6 +146,34 @@ def test_downstream_the_kernel_forwards_what_was_translated(
     received, report = translate(ce, "64", [packet])
     assert [packet[IP].ttl for packet in received] == sent
     assert report[0]["reason"] == ("TRANSLATED" if sent else "TTL_EXCEEDED")
+
+
+def test_what_is_answered_and_by_what(ce: Path) -> None:
+    """The answer goes back to where the packet came from, behind what crossed before it."""
+    ce.write_text(snapshots.CONFIG + STRICT, encoding="utf-8")
+    sent = [LINK / IP(src=HOST, dst=SERVER) / UDP(sport=port, dport=5300) for port in (1232, 1233)]
+    received, report = translate(ce, "46", [*sent, *sent[:1]])
+    assert [(entry["verdict"], entry["reason"], entry["outputs"]) for entry in report] == [
+        ("translated", "TRANSLATED", [0]),
+        ("answered", "HOST_LIMIT", [1]),
+        ("translated", "TRANSLATED", [2]),
+    ]
+    answer = received[1]
+    assert (answer[Ether].src, answer[Ether].dst) == (LINK.dst, LINK.src)
+    assert (answer[IP].dst, answer[IP].ttl, answer[ICMP].type) == (HOST, 64, 3)
+
+
+def test_a_second_of_the_capture_is_a_second(ce: Path) -> None:
+    """Mappings expire by the times of its packets, which need not be in order."""
+    ce.write_text(snapshots.CONFIG + STRICT, encoding="utf-8")
+    times, sent = [1000, 900, 1110, 1200], []
+    for number, second in enumerate(times):
+        packet = IP(src=HOST, dst=SERVER) / UDP(sport=1232 + number, dport=5300)
+        packet.time = second
+        sent.append(packet)
+    _, report = translate(ce, "46", sent)
+    verdicts = [entry["verdict"] for entry in report]
+    assert verdicts == ["translated", "answered", "answered", "translated"]
 
 
 def test_pcapng_and_times(ce: Path) -> None:
@@ -175,3 +212,35 @@ def test_no_capture_file(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["translate", "-c", ce, "--direction", "46", ce, ce.with_name("out")]
     assert cli.main(list(map(str, arguments))) == 2
     assert "name a pcap or pcapng file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("write", [wrpcap, wrpcapng], ids=["pcap", "pcapng"])
+def test_a_file_that_is_cut_off(
+    write: Callable[[str, list[Packet]], None], ce: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At each octet: a packet more or less, and the file would be whole."""
+    source, target = ce.with_name("in.pcap"), ce.with_name("out.pcap")
+    whole = [IP(src=HOST, dst=SERVER) / UDP(sport=1232 + number, dport=53) for number in range(2)]
+    write(str(source), whole)
+    data = source.read_bytes()
+    arguments = ["translate", "-c", ce, "--direction", "46", source, target]
+    assert cli.main([*map(str, arguments)]) == 0
+    capsys.readouterr()
+    for length in (len(data) - 1, len(data) - 40, len(data) - 45):
+        source.write_bytes(data[:length])
+        assert cli.main([*map(str, arguments)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "it is cut off or damaged at octet" in line
+
+
+def test_bpf_needs_root(
+    ce: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    source = ce.with_name("in.pcap")
+    wrpcap(str(source), [FROM_LAN])
+    arguments = ["translate", "-c", ce, "--direction", "46", "--path", "bpf", source, source]
+    assert cli.main([*map(str, arguments)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "by root only" in line
+    assert "with sudo" in line

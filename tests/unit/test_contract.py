@@ -24,6 +24,7 @@ CAPACITIES = {
     "FLOWS": 1024,
     "PERMISSIONS": 512,
     "EVENT_BYTES": 4096,
+    "RULES": 16,
 }
 
 
@@ -205,8 +206,15 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
     assert (maps["scratch"].value_size, maps["scratch"].entries) == (4 * 132, 1)
     assert (maps["counters"].value_size, maps["counters"].entries) == (16, 2 * 128)
     assert maps["config"].value_size == 8 + 2 * contract["config"].size
+    assert (maps["rules"].value_size, maps["rules"].entries) == (contract["rule"].size, 16)
+    assert maps["rule_by_ipv4"].key_size == 8
+    assert maps["rule_by_ipv6"].key_size == 20
+    assert maps["rule_by_ipv4"].flags == maps["rule_by_ipv6"].flags == 1
     assert maps["slots"].flags == maps["flows"].flags == 1 << 10
     assert {spec.name: spec.map_type for spec in maps.values() if spec.map_type != "ARRAY"} == {
+        "rule_by_ipv4": "LPM_TRIE",
+        "rule_by_ipv6": "LPM_TRIE",
+        "rule_by_psid": "HASH",
         "eim": "HASH",
         "flow_index": "HASH",
         "permissions": "LRU_HASH",
@@ -444,8 +452,16 @@ UNSEEN = {
 }
 #: C that the small grammar of the module does not have.
 MISREAD = {
-    "two fields in one declaration": ("contract.h", "__u32 psid;", "__u32 psid, other;"),
-    "a bit field": ("contract.h", "__u32 psid;", "__u32 psid : 8;\n\t__u32 other : 24;"),
+    "two fields in one declaration": (
+        "contract.h",
+        "__u32 port_count;",
+        "__u32 port_count, other;",
+    ),
+    "a bit field": (
+        "contract.h",
+        "__u32 port_count;",
+        "__u32 port_count : 8;\n\t__u32 other : 24;",
+    ),
     "a matrix": ("contract.h", "__u64 reserved[3];", "__u64 reserved[3][2];"),
     "a pointer": ("contract.h", "__u64 created_ns;", "void *created_ns;"),
     "an alignment": ("contract.h", "__u32 created;", "__u32 created __attribute__((aligned(64)));"),

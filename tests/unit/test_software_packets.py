@@ -170,15 +170,23 @@ def test_only_the_congestion_mark_leaves_the_outer_header(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_prefix_is_used_as_it_is(mode: Mode) -> None:
-    """RFC 7597 section 5.2: the hosts of an assigned prefix share the CE's MAP address."""
+    """RFC 7597 section 5.2: the hosts of an assigned prefix share the CE's MAP address.
+
+    In MAP-T each has one under it, which says who it is.
+    """
     ce_domain = domain(mode, MappingRule(EXAMPLE_RULE.ipv6, IPv4Network("192.0.0.0/16"), 8))
     ce = new_ce(ce_domain, nat=False)
+    own = "2001:db8:12:3400:0:c000:124d:0" if mode.translates else str(ce_domain.map_address)
     sent = IP(src="192.0.18.77", dst=SERVER) / udp(80, 53)
     packet = IPv6(sole(ce.from_lan(bytes(sent))))
-    assert (packet.src, packet[UDP].sport) == (str(ce_domain.map_address), 80)
-    if not mode.translates:
+    assert (packet.src, packet[UDP].sport) == (own, 80)
+    if mode.translates:
+        answer = IPv6(src=SERVER_IPV6, dst=own) / udp(53, 80)
+        back = IP(sole(ce.from_wan(bytes(answer))))
+        assert (back.src, back.dst, back[UDP].dport) == (SERVER, "192.0.18.77", 80)
+    else:
         back = IP(src=SERVER, dst="192.0.18.77") / udp(53, 80)
-        outer = IPv6(src=str(BR), dst=str(ce_domain.map_address)) / back
+        outer = IPv6(src=str(BR), dst=own) / back
         assert sole(ce.from_wan(bytes(outer))).hex() == bytes(back).hex()
 
 
@@ -214,7 +222,8 @@ def test_octets_after_the_datagram_are_kept(mode: Mode) -> None:
     ("length", "padding", "fits"), [(1460, 0, True), (1460, 40, True), (1461, 0, False)]
 )
 def test_what_does_not_fit_is_refused(mode: Mode, length: int, padding: int, fits: bool) -> None:
-    sent = bytes(from_host(UDP(sport=1, dport=2) / bytes(length - 28))) + bytes(padding)
+    udp = UDP(sport=1, dport=2) / bytes(length - 28)
+    sent = bytes(from_host(udp, flags="DF")) + bytes(padding)
     outcome = new_ce(mode, mtu=1460).from_lan(sent)
     assert outcome.reason is (Reason.TRANSLATED if fits else Reason.TOO_BIG)
     assert [len(packet) for packet in outcome.packets] == [length + mode.overhead] * fits

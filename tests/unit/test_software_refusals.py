@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import test_software_carried_errors
+import test_software_fragments
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6EchoRequest,
@@ -41,7 +42,7 @@ from scapy_tools import (
     sole,
 )
 
-from harness.domains import BR, domain
+from harness.domains import BR, EXAMPLE_RULE, domain
 from mapxdp import software
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Mode
@@ -186,13 +187,14 @@ FROM_LAN: Cases = {
     Reason.FRAGMENT_INVALID: {
         "options of a fragment": from_host(SYN, options=b"\1" * 4, flags="MF"),
         "first fragment": from_host(SYN, flags="MF"),
-        "later fragment": from_host(SYN, frag=1),
         "last offset": from_host(SYN, frag=0x1FFF),
-        **{f"offset {1 << bit}": from_host(SYN, frag=1 << bit) for bit in range(1, 13)},
+        "empty": IP(src=HOST, dst=SERVER, frag=1, proto=17),
+        "tiny": from_host(bytes(8), flags="MF", proto=6),
         "evil fragment with DF": from_host(SYN, flags="DF+MF"),
     },
     Reason.TOO_BIG: {
-        "too big": from_host(UDP(sport=1, dport=2) / bytes(1433)),
+        "too big": from_host(UDP(sport=1, dport=2) / bytes(1433), flags="DF"),
+        "fragment too big": from_host(bytes(1448), flags="DF+MF", proto=17),
     },
     Reason.NO_MAPPING: {
         "reset of nothing": from_host(TCP(sport=40000, dport=80, flags="R")),
@@ -234,8 +236,8 @@ FROM_WAN_MAP_T: Cases = {
         "authentication": in_ipv6(bytes(24), 51),
     },
     Reason.FRAGMENT_INVALID: {
-        "fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1) / REPLY),
-        "atomic fragment": from_server(Mode.MAP_T, IPv6ExtHdrFragment() / REPLY),
+        "odd length": from_server(Mode.MAP_T, IPv6ExtHdrFragment(m=1, nh=17) / bytes(9)),
+        "past the end": from_server(Mode.MAP_T, IPv6ExtHdrFragment(offset=8190, nh=17) / bytes(9)),
     },
     Reason.PROTOCOL_WITHOUT_PORTS: {
         "IPv4": from_server(Mode.MAP_T, IP(src=SERVER, dst=OWN_IPV4) / REPLY),
@@ -290,12 +292,13 @@ FROM_WAN_MAP_E: Cases = {
         "fragment of a stranger": in_tunnel(bytes(20), 44, STRANGER),
     },
     Reason.FRAGMENT_INVALID: {
-        "fragment": in_tunnel(bytes(20), 44),
-        "fragment inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / REPLY),
+        "odd length": in_tunnel(IPv6ExtHdrFragment(m=1, nh=4) / bytes(9), 44),
+        "odd length inside": in_tunnel(IP(src=SERVER, dst=OWN_IPV4, flags="MF") / bytes(9)),
     },
     Reason.EXTENSION_HEADER: {
         "nine headers": in_tunnel(nine_headers(bytes(20)), 60),
         "header past the end": in_tunnel(bytes([4, 9]) + bytes(40), 60),
+        "in a fragment": in_tunnel(bytes(20), 44),
         "authentication": in_tunnel(bytes(20), 51),
     },
     Reason.TUNNEL_SOURCE: {
@@ -391,7 +394,7 @@ def each_transport(*tables: Transports) -> pytest.MarkDecorator:
 
 def check(way: Callable[[bytes], Outcome], packet: Packet | bytes, reason: Reason) -> None:
     outcome = way(bytes(packet))
-    assert outcome == Outcome(reason)
+    assert (outcome.reason, outcome.packets) == (reason, ())
     assert outcome.verdict is reason.reason_class
     assert outcome.verdict in (ReasonClass.PASS, ReasonClass.DROP)
 
@@ -523,6 +526,21 @@ def test_a_packet_for_which_the_table_of_flows_has_no_room() -> None:
     assert (outcome.reason, outcome.packets) == (Reason.FLOWS_FULL, ())
 
 
+@pytest.mark.parametrize("mode", [Mode.MAP_T, Mode.MAP_E])
+def test_a_source_that_is_not_the_address_of_its_port(mode: Mode) -> None:
+    """RFC 7597 section 8.1: the peer 192.0.2.33 of PSID 0x34 has port 1232, not 1236."""
+    mesh = domain(mode, replace(EXAMPLE_RULE, forwarding=True))
+    peer, own = "2001:db8:21:3400:0:c000:221:34", str(mesh.map_address)
+    for port, reason in ((1232, Reason.NO_MAPPING), (1236, Reason.SOURCE_INCONSISTENT)):
+        inner = UDP(sport=port, dport=1232) / b"data"
+        if mode is Mode.MAP_E:
+            inner = IP(src="192.0.2.33", dst="192.0.2.18") / inner
+        outcome = new_ce(mesh).from_wan(bytes(IPv6(src=peer, dst=own) / inner))
+        assert (outcome.reason, outcome.packets) == (reason, ())
+        is_told = mode is Mode.MAP_T and reason is Reason.SOURCE_INCONSISTENT
+        assert [tuple(answer[40:42]) for answer in outcome.answers] == [(1, 5)] * is_told
+
+
 def test_every_reason_in_the_sources_is_produced_here() -> None:
     tables = (
         FROM_LAN,
@@ -535,9 +553,10 @@ def test_every_reason_in_the_sources_is_produced_here() -> None:
     )
     produced = {reason.name for table in tables for reason in table}
     produced |= {"MAPPING_EXPIRED", "PORTS_EXHAUSTED", "FILTERED"}  # by the tests above
-    produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL"}
+    produced |= {"TCP_NOT_OPENING", "HOST_LIMIT", "FLOWS_FULL", "SOURCE_INCONSISTENT"}
     produced |= {reason.name for reason in test_software_carried_errors.PRODUCED}
     produced |= {"UDP_CHECKSUM_ZERO", "SOURCE_ROUTE", "NOT_GLOBAL"}
+    produced |= {reason.name for reason in test_software_fragments.PRODUCED}
     assert software.__file__ is not None
     sources = Path(software.__file__).parent.glob("*.py")
     named = {

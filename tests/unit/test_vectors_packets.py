@@ -20,7 +20,7 @@ from mapxdp.config import MssClamp
 from mapxdp.model import mtu
 from mapxdp.model.domain import Mode
 from mapxdp.reasons import Reason, ReasonClass
-from mapxdp.software import encapsulation, rfc7915
+from mapxdp.software import encapsulation
 from mapxdp.software.br import BorderRelay, BrSettings
 from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.encapsulation import Ecn
@@ -33,9 +33,7 @@ from mapxdp.software.rfc7915_icmp import (
     pointer_64,
     too_big_mtu,
 )
-from mapxdp.software.transport import read_transport
 from mapxdp.software.verdict import Outcome, Refused
-from mapxdp.software.wire import PROTO_ICMPV6, read_ipv6
 from vectors import Vector, VectorsOf, named
 
 VECTORS = VectorsOf()
@@ -46,10 +44,7 @@ SERVER_IPV6 = "2001:db8:ffff:0:a:203:400:0"
 
 #: Vectors of packets that are not handled yet, and the reason that says so.
 NOT_HANDLED = {
-    "pkt-mapt-frag-first": Reason.FRAGMENT_INVALID,
-    "pkt-mapt-frag-last": Reason.FRAGMENT_INVALID,
-    "pkt-mapt-frag-udp0": Reason.FRAGMENT_INVALID,
-    "pkt-mapt-frag-down": Reason.FRAGMENT_INVALID,
+    "pkt-mapt-frag-udp0": Reason.UDP_CHECKSUM_ZERO,
 }
 HANDLED = {
     "pkt-mapt-tcp-up",
@@ -64,13 +59,23 @@ HANDLED = {
     "pkt-mape-tcp-down",
     "pkt-mapt-ptb-down",
     "pkt-mape-tel-down",
+    "pkt-mapt-frag-first",
+    "pkt-mapt-frag-last",
+    "pkt-mapt-frag-down",
 }
+#: A later fragment crosses behind the first one of its datagram only.
+BEHIND = {"pkt-mapt-frag-last": "pkt-mapt-frag-first"}
 
 
-def example(mode: Mode, wan_mtu: int = 1500) -> CustomerEdge:
+def example(mode: Mode, wan_mtu: int = 1500, lowest_ipv6_mtu: int | None = None) -> CustomerEdge:
     """The RFCs' example CE without NAPT44 and without MSS clamp."""
     ce_domain = domain(mode)
-    settings = CeSettings(ce_domain.ipv4_mtu(wan_mtu), mss=None, translates_ports=False)
+    settings = CeSettings(
+        ce_domain.ipv4_mtu(wan_mtu),
+        mss=None,
+        translates_ports=False,
+        lowest_ipv6_mtu=lowest_ipv6_mtu,
+    )
     return CustomerEdge(ce_domain, settings)
 
 
@@ -97,15 +102,32 @@ def pass_through(vector: Vector) -> Outcome:
     packet = bytes.fromhex(vector["in"]["packet"])
     match vector["kind"]:
         case "pkt46":
-            return example(Mode.MAP_T).from_lan(packet)
+            ce = example(Mode.MAP_T)
+            if vector["id"] in BEHIND:
+                ce.from_lan(bytes.fromhex(named(BEHIND[vector["id"]])["in"]["packet"]))
+            return ce.from_lan(packet)
         case "pkt64" | "pkt64err":
-            return example(Mode.MAP_T).from_wan(packet)
+            ce = example(Mode.MAP_T)
+            if vector["id"] == "pkt-mapt-frag-down":
+                assert ce.from_wan(first_before(packet)).packets
+            return ce.from_wan(packet)
         case "encap":
             return example(Mode.MAP_E).from_lan(one_hop_further(packet))
         case "decap":
             return example(Mode.MAP_E).from_wan(packet)
         case kind:
             raise AssertionError(kind)
+
+
+def first_before(packet: bytes) -> bytes:
+    """The first fragment of the datagram that a later one is of."""
+    later = IPv6(packet)
+    assert later[IPv6ExtHdrFragment].offset
+    datagram = UDP(sport=53, dport=1232, len=2000, chksum=1) / bytes(
+        later[IPv6ExtHdrFragment].offset * 8 - 8
+    )
+    header = IPv6ExtHdrFragment(m=1, id=later[IPv6ExtHdrFragment].id)
+    return bytes(IPv6(src=later.src, dst=later.dst) / header / datagram)
 
 
 @VECTORS.each("pkt46", "pkt64", "pkt64err", "encap", "decap")
@@ -215,30 +237,32 @@ def test_when_dont_fragment_is_set(vector: Vector) -> None:
     datagram = UDP(sport=53, dport=1232) / bytes(length - 20 - 8)
     to_us = IPv6(src=SERVER_IPV6, dst=OWN_IPV6)
     if vector["in"]["ipv6_frag_header"]:
-        fragment = bytes(to_us / IPv6ExtHdrFragment(m=1) / datagram)
-        assert example(Mode.MAP_T).from_wan(fragment) == Outcome(Reason.FRAGMENT_INVALID)
-        return
-    ipv6 = read_ipv6(bytes(to_us / datagram))
-    transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
-    parsed = IP(rfc7915.ipv6_to_ipv4(ipv6, transport, bytes(4), bytes(4), identification=0))
+        to_us /= IPv6ExtHdrFragment(m=0, id=7)
+    parsed = IP(sole(example(Mode.MAP_T).from_wan(bytes(to_us / datagram))))
     assert parsed.len == length
     assert {"df": int(parsed.flags.DF)} == vector["out"]
-    assert (length > rfc7915.LONGEST_WITHOUT_DF) == parsed.flags.DF
 
 
 @VECTORS.each("frag46")
-def test_a_packet_that_would_be_fragmented_is_refused(vector: Vector) -> None:
-    """Its length alone decides: the CE fragments nothing, whatever DF says."""
+def test_into_which_fragments_a_packet_is_cut(vector: Vector) -> None:
     given, expected = vector["in"], vector["out"]
-    ce = example(Mode.MAP_T, wan_mtu=given["lowest_ipv6_mtu"])
+    ce = example(Mode.MAP_T, wan_mtu=9000, lowest_ipv6_mtu=given["lowest_ipv6_mtu"])
     packet = bytes(
         IP(src="192.0.2.18", dst=SERVER)
         / UDP(sport=1232, dport=53)
         / bytes(given["ipv4_total"] - 28)
     )
-    outcome = ce.from_lan(packet)
-    assert (outcome.reason is Reason.TOO_BIG) is expected["fragmented"]
-    assert [len(made) for made in outcome.packets] == expected.get("ipv6_sizes", [])
+    made = ce.from_lan(packet).packets
+    if expected["fragmented"]:
+        assert [fragment_of(packet) for packet in made] == expected["frags"]
+    else:
+        assert [len(packet) for packet in made] == expected["ipv6_sizes"]
+        assert made[0][6] == 17
+
+
+def fragment_of(packet: bytes) -> dict[str, int]:
+    header = IPv6(packet)[IPv6ExtHdrFragment]
+    return {"offset8": header.offset, "m": header.m, "ipv6_size": len(packet)}
 
 
 @VECTORS.each("icmp46")

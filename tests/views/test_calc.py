@@ -33,6 +33,7 @@ KEYS = [
     "dmr",
     "br",
     "bmr",
+    "fmrs",
     "mtu",
     "mss",
 ]
