@@ -83,6 +83,9 @@ enum log_level { LOG_OFF, LOG_MAPPINGS, LOG_DESTINATIONS };
 /* Whether closing mappings must make room. */
 enum pressure { PRESSURE_NONE, PRESSURE_FULL, PRESSURES };
 
+/* Octets that are summed up at a time: as many as the kernel's helper takes. */
+enum scratch_geometry { SCRATCH_OCTETS = 512, SCRATCH_WORDS = 132 };
+
 /* Who owns the ports of an address under a mapping rule (RFC 7597 section 5.2). */
 enum rule_kind {
 	RULE_UNSHARED,	  /* one CE owns them all */
@@ -94,9 +97,6 @@ enum rule_geometry {
 	NO_PORT = 65536,    /* of a packet without ports: no shared address has room for it */
 	RULE_CHAIN_MAX = 4, /* rules that are asked for one destination, one after the other */
 };
-
-/* Octets that are summed up at a time: as many as the kernel's helper takes. */
-enum scratch_geometry { SCRATCH_OCTETS = 512, SCRATCH_WORDS = 132 };
 
 enum config_geometry {
 	ON_LINK_MAX = 8,

@@ -94,6 +94,24 @@ struct tc_downstream {
  * the former, and becomes that of the latter. */
 typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
 
+/* ROUTING_HEADER, SOURCE_INCONSISTENT: the packet as it came; `pointer` is for the former. */
+INLINE enum reason tc_refuse_64(struct __sk_buff *skb, enum reason reason, __u32 pointer)
+{
+	skb->cb[CB_VALUE] = reason;
+	skb->cb[CB_POSITION] = pointer;
+	return tc_continue(skb, PROGRAM_REFUSE_64);
+}
+
+/* MAP-T tells a CE that its addresses and port do not belong together (RFC 7599 section 8.2);
+ * MAP-E is silent. */
+INLINE enum reason tc_answer_64(struct __sk_buff *skb, const struct config *config,
+				enum reason reason)
+{
+	return reason == REASON_SOURCE_INCONSISTENT && config->dmr_length
+		       ? tc_refuse_64(skb, reason, 0)
+		       : reason;
+}
+
 /* What is not for the fast path goes to a program of its own. */
 INLINE enum reason tc_detour_64(struct __sk_buff *skb, const struct config *config,
 				enum reason reason)
@@ -104,7 +122,7 @@ INLINE enum reason tc_detour_64(struct __sk_buff *skb, const struct config *conf
 	case REASON_PROTOCOL_WITHOUT_PORTS:
 		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER_64) : reason;
 	default:
-		return reason;
+		return tc_answer_64(skb, config, reason);
 	}
 }
 
@@ -140,6 +158,8 @@ INLINE int tc_downstream_once(struct __sk_buff *skb, downstream_step step)
 	struct tc_downstream down;
 	enum reason reason = tc_go_downstream(skb, &down, step);
 
+	if (reason)
+		reason = tc_answer_64(skb, down.config, reason);
 	return tc_finish(DIRECTION_64, reason, down.packets, down.bytes);
 }
 

@@ -80,7 +80,7 @@ INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *
 
 	if (!scratch || kernel_skb_load_bytes(skb, L2_LENGTH, scratch, quoted))
 		return 0;
-	refuse_packet(up->config, why, ipv4->header.source, quoted,
+	refuse_packet(up->config, why, &ipv4->header, quoted,
 		      (__u32)kernel_csum_diff(0, 0, scratch, quoted, 0), &refusal);
 	if (kernel_skb_change_tail(skb, L2_LENGTH + quoted, 0) ||
 	    kernel_skb_adjust_room(skb, sizeof(refusal), BPF_ADJ_ROOM_MAC, 0))

@@ -28,14 +28,6 @@ INLINE struct extensions tc_extensions(struct __sk_buff *skb, const struct ipv6_
 	return extensions;
 }
 
-/* ROUTING_HEADER, SOURCE_INCONSISTENT: the packet as it came; `pointer` is for the former. */
-INLINE enum reason tc_refuse_64(struct __sk_buff *skb, enum reason reason, __u32 pointer)
-{
-	skb->cb[CB_VALUE] = reason;
-	skb->cb[CB_POSITION] = pointer;
-	return tc_continue(skb, PROGRAM_REFUSE_64);
-}
-
 INLINE enum reason tc_check_extensions(struct __sk_buff *skb, const struct config *config,
 				       __u32 bytes, struct ipv6_view *ipv6,
 				       struct extensions *extensions)
@@ -49,8 +41,8 @@ INLINE enum reason tc_check_extensions(struct __sk_buff *skb, const struct confi
 	if (!reason)
 		reason = check_extensions(extensions, ipv6->payload_length);
 	if (!config->dmr_length)
-		return check_tunnel_extensions(extensions, same_ipv6(ipv6->source, config->far_end),
-					       reason);
+		return check_tunnel_extensions(
+			extensions, rule_of_tunnelled(config, ipv6->source) != NO_RULE, reason);
 	if (reason == REASON_ROUTING_HEADER)
 		return tc_refuse_64(skb, reason, extensions->pointer);
 	return reason;
@@ -98,8 +90,7 @@ INLINE _Bool tc_is_icmpv6_error(struct __sk_buff *skb, const struct extensions *
 }
 
 /* The packet becomes the ICMPv6 error about it. False where that is not possible. */
-INLINE _Bool tc_become_refusal_64(struct __sk_buff *skb, const struct config *config,
-				  const struct ipv6_view *ipv6)
+INLINE _Bool tc_become_refusal_64(struct __sk_buff *skb, const struct ipv6_view *ipv6)
 {
 	__u32 quoted = quoted_octets_64(ipv6);
 	struct refusal_64 refusal = {};
@@ -107,8 +98,7 @@ INLINE _Bool tc_become_refusal_64(struct __sk_buff *skb, const struct config *co
 
 	if (!tc_sum(skb, L2_LENGTH, quoted, &sum))
 		return 0;
-	refuse_packet_64(config, skb->cb[CB_VALUE], ipv6, skb->cb[CB_POSITION], quoted, sum,
-			 &refusal);
+	refuse_packet_64(skb->cb[CB_VALUE], ipv6, skb->cb[CB_POSITION], quoted, sum, &refusal);
 	if (kernel_skb_change_tail(skb, L2_LENGTH + quoted, 0) ||
 	    kernel_skb_adjust_room(skb, sizeof(refusal), BPF_ADJ_ROOM_MAC, 0))
 		return 0;
@@ -150,7 +140,7 @@ INLINE int tc_refuse_and_tell_64(struct __sk_buff *skb)
 	if (skb->gso_size || tc_is_icmpv6_error(skb, &extensions) ||
 	    !take_budget(&the_pool()->refusal_budget, current_tick(config),
 			 config->refusals_per_tick) ||
-	    !tc_become_refusal_64(skb, config, &ipv6))
+	    !tc_become_refusal_64(skb, &ipv6))
 		return TC_ACT_SHOT;
 	count_event(DIRECTION_64, REASON_REFUSAL_SENT);
 	return tc_send_back(skb);

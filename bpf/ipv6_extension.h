@@ -57,7 +57,7 @@ INLINE enum reason check_extensions(const struct extensions *extensions, __u32 p
 }
 
 /* In a tunnel only IPv4, or a part of it, is for this CE: everything else is for the kernel, and
- * what somebody else than the BR makes of his headers is, too. */
+ * what others than the BR and the CEs of FMRs make of their headers is, too. */
 INLINE enum reason check_tunnel_extensions(const struct extensions *extensions, _Bool from_br,
 					   enum reason reason)
 {

@@ -160,8 +160,10 @@ INLINE enum reason emit_other_46(struct __sk_buff *skb, const struct tc_upstream
 {
 	const struct ipv4_view *ipv4 = &up->packet.ipv4;
 	struct ipv6_header outer;
+	__be32 far_end[4];
 
-	tunnel_header(ipv4, up->config->map_address, up->config->far_end, &outer);
+	tunnel_destination(up->config, ipv4->header.destination, NO_PORT, far_end);
+	tunnel_header(ipv4, up->config->map_address, far_end, &outer);
 	set_traffic_class(&outer, tunnel_class(up->config, ipv4->header.tos));
 	if (kernel_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
 				   BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO))
@@ -188,7 +190,8 @@ INLINE enum reason decapsulate_other_and_emit_64(struct __sk_buff *skb, struct t
 		return reason;
 	reason = check_other_64(down->config, inner->protocol,
 				packet.inner.total_length - ipv4_header_length(inner),
-				inner->source);
+				rule_of_tunnelled(down->config, packet.outer.source),
+				packet.outer.source, inner->source);
 	if (reason)
 		return reason;
 	down->bytes = packet.inner.total_length;

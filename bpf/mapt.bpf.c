@@ -210,12 +210,14 @@ INLINE enum reason translate_other_and_emit_64(struct __sk_buff *skb, struct tc_
 	struct translated_64 packet = {};
 	enum reason reason = admit_translated_64(down->config, tc_data(skb), tc_end(skb), L2_LENGTH,
 						 down->bytes, &packet);
+	__u32 rule;
 
 	if (reason != REASON_PROTOCOL_WITHOUT_PORTS)
 		return reason;
-	packet.ends.source = rfc6052_extract(packet.ipv6.source, down->config->dmr_length);
+	rule = rule_of_translated(down->config, packet.ipv6.source);
+	packet.ends.source = ipv4_of_translated(down->config, rule, packet.ipv6.source);
 	reason = check_other_64(down->config, packet.ipv6.next_header, packet.ipv6.payload_length,
-				packet.ends.source);
+				rule, packet.ipv6.source, packet.ends.source);
 	if (reason)
 		return reason;
 	down->bytes = ipv4_length_from_ipv6(&packet.ipv6);

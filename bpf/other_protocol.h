@@ -66,16 +66,17 @@ INLINE enum reason check_other_46(const struct config *config, const struct ipv4
 
 /* Nobody else has this CE's address, whatever the port. */
 INLINE enum reason check_other_64(const struct config *config, __u8 protocol, __u32 payload,
-				  __be32 source)
+				  __u32 rule, const __be32 address[4], __be32 source)
 {
 	enum reason reason = check_other(config, protocol, payload);
 
+	if (!reason)
+		reason = check_global(config, rule, source);
 	if (reason)
 		return reason;
-	if (has_well_known_prefix(config) && !is_global(source))
-		return REASON_NOT_GLOBAL;
-	return is_martian(source) || is_own_ipv4(config, source) ? REASON_SOURCE_MARTIAN
-								 : REASON_TRANSLATED;
+	if (is_martian(source) || is_own_ipv4(config, source))
+		return REASON_SOURCE_MARTIAN;
+	return check_source_64(rule, address, source, NO_PORT);
 }
 
 /* MAP-T: the header the packet will have; what its addresses add to the checksum is `change`. */
@@ -83,10 +84,11 @@ INLINE void translate_other_46(const struct config *config, const struct ipv4_vi
 			       struct ipv6_header *out, __u32 *change)
 {
 	const struct ipv4_header *header = &ipv4->header;
-	__be32 destination[4];
+	__be32 source[4], destination[4];
 
-	rfc6052_embed(config->far_end, config->dmr_length, header->destination, destination);
-	ipv6_header_from_ipv4(ipv4, config->map_address, destination, out);
+	translated_source(config, header->source, source);
+	translated_destination(config, header->destination, NO_PORT, destination);
+	ipv6_header_from_ipv4(ipv4, source, destination, out);
 	set_traffic_class(out, translated_class(config, header->tos));
 	*change = sum_fold32(sum_without((__u64)header->source + header->destination) +
 			     sum_ipv6(out->source) + sum_ipv6(out->destination));
@@ -96,9 +98,11 @@ INLINE void translate_other_64(const struct config *config, const struct ipv6_vi
 			       __be32 source, __u16 identification, struct ipv4_header *out,
 			       __u32 *change)
 {
-	ipv4_header_from_ipv6(ipv6, source, config->ipv4, identification, out);
+	__be32 own = ipv4_of_own(config, ipv6->destination);
+
+	ipv4_header_from_ipv6(ipv6, source, own, identification, out);
 	*change = sum_fold32(sum_without(sum_ipv6(ipv6->source) + sum_ipv6(ipv6->destination)) +
-			     source + config->ipv4);
+			     source + own);
 }
 
 #endif

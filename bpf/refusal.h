@@ -10,7 +10,7 @@
 #include "parse.h"
 #include "portable.h"
 
-enum { ICMP_UNREACHABLE = 3, REFUSAL_TTL = 64 };
+enum { ICMP_UNREACHABLE = 3, REFUSAL_TTL = 64, FRAGMENT_HEADER_LENGTH = 8 };
 
 enum unreachable_code { ICMP_FRAGMENTATION_NEEDED = 4, ICMP_SOURCE_ROUTE_FAILED = 5 };
 
@@ -74,10 +74,19 @@ INLINE __u16 header_sum(const struct ipv4_header *header)
 	return sum_fold16(sum);
 }
 
-/* An error from this CE to `to` about a packet of which `quoted` octets are quoted; `quote_sum`
+/* A fragment that is translated gets a Fragment header, too (RFC 7915 section 4.1). */
+INLINE __u16 told_mtu(const struct config *config, const struct ipv4_header *packet)
+{
+	_Bool is_first = packet->fragment & net16(IPV4_MORE_FRAGMENTS);
+
+	return config->ipv4_mtu - (config->dmr_length && is_first ? FRAGMENT_HEADER_LENGTH : 0);
+}
+
+/* An error from this CE about a packet of which `quoted` octets are quoted; `quote_sum`
  * is their sum. */
-INLINE void refuse_packet(const struct config *config, enum reason why, __be32 to, __u32 quoted,
-			  __u64 quote_sum, struct refusal *out)
+INLINE void refuse_packet(const struct config *config, enum reason why,
+			  const struct ipv4_header *packet, __u32 quoted, __u64 quote_sum,
+			  struct refusal *out)
 {
 	__u8 code = refusal_code(config, why);
 
@@ -87,12 +96,12 @@ INLINE void refuse_packet(const struct config *config, enum reason why, __be32 t
 	out->ipv4.ttl = REFUSAL_TTL;
 	out->ipv4.protocol = PROTOCOL_ICMP;
 	out->ipv4.source = config->ipv4;
-	out->ipv4.destination = to;
+	out->ipv4.destination = packet->source;
 	out->ipv4.checksum = ~header_sum(&out->ipv4);
 	out->icmp.type = ICMP_UNREACHABLE;
 	out->icmp.code = code;
 	/* The MTU of the next hop lies where echo messages have their sequence (RFC 1191). */
-	out->icmp.sequence = why == REASON_TOO_BIG ? net16(config->ipv4_mtu) : 0;
+	out->icmp.sequence = why == REASON_TOO_BIG ? net16(told_mtu(config, packet)) : 0;
 	out->icmp.checksum = ~sum_fold16((__u64)net16(ICMP_UNREACHABLE << 8 | code) +
 					 out->icmp.sequence + quote_sum);
 }

@@ -42,11 +42,10 @@ INLINE __u32 quoted_octets_64(const struct ipv6_view *ipv6)
 	return length < QUOTE_64_MAX ? length : QUOTE_64_MAX;
 }
 
-/* An error from the MAP address about a packet of which `quoted` octets are quoted; `sum` is
+/* An error, from the address that the packet was for, about a packet of which `quoted` octets are quoted; `sum` is
  * theirs. */
-INLINE void refuse_packet_64(const struct config *config, enum reason why,
-			     const struct ipv6_view *packet, __u32 pointer, __u32 quoted, __u64 sum,
-			     struct refusal_64 *out)
+INLINE void refuse_packet_64(enum reason why, const struct ipv6_view *packet, __u32 pointer,
+			     __u32 quoted, __u64 sum, struct refusal_64 *out)
 {
 	_Bool is_route = why == REASON_ROUTING_HEADER;
 	__u16 length = sizeof(out->icmp) + quoted;
@@ -55,7 +54,7 @@ INLINE void refuse_packet_64(const struct config *config, enum reason why,
 	out->ipv6.payload_length = net16(length);
 	out->ipv6.next_header = PROTOCOL_ICMPV6;
 	out->ipv6.hop_limit = REFUSAL_64_HOP_LIMIT;
-	__builtin_memcpy(out->ipv6.source, config->map_address, sizeof(out->ipv6.source));
+	__builtin_memcpy(out->ipv6.source, packet->destination, sizeof(out->ipv6.source));
 	__builtin_memcpy(out->ipv6.destination, packet->source, sizeof(out->ipv6.destination));
 	out->icmp.type = is_route ? ICMPV6_PARAMETER_PROBLEM : ICMPV6_UNREACHABLE;
 	out->icmp.code = is_route ? 0 : ICMPV6_SOURCE_POLICY;

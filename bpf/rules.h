@@ -100,8 +100,7 @@ INLINE __u32 rule_of_source(const __be32 address[4])
 /* MAP-T: where a packet from this address comes from. */
 INLINE __u32 rule_of_translated(const struct config *config, const __be32 address[4])
 {
-	_Bool from_dmr =
-		under_prefix(address, config->far_end, config->dmr_length) && !has_u_octet(address);
+	_Bool from_dmr = under_prefix(address, config->far_end, config->dmr_length);
 
 	if (!config->rule_count || (from_dmr && !config->rules_in_dmr))
 		return from_dmr ? DMR_RULE : NO_RULE;

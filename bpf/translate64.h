@@ -123,6 +123,14 @@ struct translated_64 {
 	struct downstream_ends ends;
 };
 
+/* The Well-Known Prefix of a DMR must not stand for what is not known everywhere. */
+INLINE enum reason check_global(const struct config *config, __u32 rule, __be32 source)
+{
+	if (rule == DMR_RULE && has_well_known_prefix(config) && !is_global(source))
+		return REASON_NOT_GLOBAL;
+	return REASON_TRANSLATED;
+}
+
 INLINE enum reason admit_translated_64(const struct config *config, const void *data,
 				       const void *end, __u32 offset, __u32 available,
 				       struct translated_64 *packet)
@@ -133,7 +141,7 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	if (reason)
 		return reason;
 	rule = rule_of_translated(config, packet->ipv6.source);
-	if (rule == NO_RULE)
+	if (rule == NO_RULE || (rule == DMR_RULE && has_u_octet(packet->ipv6.source)))
 		return REASON_SOURCE_OUTSIDE_DOMAIN;
 	reason = check_payload(&packet->ipv6, available);
 	if (reason)
@@ -142,8 +150,9 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	if (reason)
 		return reason;
 	packet->ends.source = ipv4_of_translated(config, rule, packet->ipv6.source);
-	if (has_well_known_prefix(config) && !is_global(packet->ends.source))
-		return REASON_NOT_GLOBAL;
+	reason = check_global(config, rule, packet->ends.source);
+	if (reason)
+		return reason;
 	reason = check_ends(config, &packet->transport, packet->ends.source);
 	if (reason)
 		return reason;

@@ -34,10 +34,15 @@ class CustomerEdge:
 
     def __init__(self, domain: Domain, settings: CeSettings, napt44: Napt44 | None = None) -> None:
         self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.policy)
-        own, map_address = domain.ipv4.network_address.packed, domain.map_address.packed
         budget = Budget(self.napt44.now)
-        self._refuser = Refuser(own, settings.policy.refusal, settings.ipv4_mtu, budget)
-        self._refuser_64 = Refuser64(map_address, budget)
+        self._refuser = Refuser(
+            domain.ipv4.network_address.packed,
+            settings.policy.refusal,
+            settings.ipv4_mtu,
+            budget,
+            translates=domain.mode.translates,
+        )
+        self._refuser_64 = Refuser64(budget)
         self._answers_domain = domain.mode.translates  # a tunnel's end is silent
         self._datagrams = Datagrams(self.napt44.now)
         arrivals = Translated if domain.mode.translates else Encapsulated

@@ -81,19 +81,19 @@ def taken_out(packet: bytes) -> bytes:
     return start + packet[7:_IPV6_HEADER] + carried
 
 
-def taken_out_of_tunnel(packet: bytes, from_br: bool) -> bytes:
+def taken_out_of_tunnel(packet: bytes, from_domain: bool) -> bytes:
     """The same for a packet that may be IPv4 in IPv6.
 
-    What carries no IPv4, or no part of it, is for the kernel; what somebody else than the BR
-    makes of his headers is, too.
+    What carries no IPv4, or no part of it, is for the kernel; what others than the BR and
+    the CEs of FMRs make of their headers is, too.
     """
     try:
         without = taken_out(packet)
     except Refused:
-        if from_br:
+        if from_domain:
             raise
         raise Refused(Reason.NOT_ENCAPSULATED) from None
-    carried = (PROTO_IPV4, PROTO_FRAGMENT) if from_br else (PROTO_IPV4,)
+    carried = (PROTO_IPV4, PROTO_FRAGMENT) if from_domain else (PROTO_IPV4,)
     if next_header_of(without) not in carried:
         raise Refused(Reason.NOT_ENCAPSULATED)
     return without

@@ -11,7 +11,14 @@ from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
 from mapxdp.software.budget import Budget
 from mapxdp.software.checksum import checksum
-from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, PROTO_TCP, Ipv4
+from mapxdp.software.wire import (
+    DONT_FRAGMENT,
+    FRAGMENT_HEADER,
+    MORE_FRAGMENTS,
+    PROTO_ICMP,
+    PROTO_TCP,
+    Ipv4,
+)
 
 #: They got no port or flow (RFC 5508 REQ-8): the code is the operator's choice.
 _WANT_OF_PORTS = frozenset({Reason.HOST_LIMIT, Reason.FLOWS_FULL, Reason.PORTS_EXHAUSTED})
@@ -25,7 +32,9 @@ _TTL = 64
 class Refuser:
     """Answers refused packets, a few in each tick. ``own`` is the CE's IPv4 address."""
 
-    def __init__(self, own: bytes, code: Refusal, ipv4_mtu: int, budget: Budget) -> None:
+    def __init__(
+        self, own: bytes, code: Refusal, ipv4_mtu: int, budget: Budget, *, translates: bool
+    ) -> None:
         self._own = own
         self._codes: dict[Reason, int] = {
             **dict.fromkeys(_WANT_OF_PORTS, int(code)),
@@ -33,6 +42,7 @@ class Refuser:
             Reason.SOURCE_ROUTE: _SOURCE_ROUTE_FAILED,
         }
         self._ipv4_mtu = ipv4_mtu
+        self._translates = translates
         self._budget = budget
         self.sent = 0
 
@@ -42,8 +52,13 @@ class Refuser:
         if code == Refusal.OFF or not _may_be_told(packet, reason) or not self._budget.take():
             return ()
         self.sent += 1
-        mtu = self._ipv4_mtu if reason is Reason.TOO_BIG else 0
+        mtu = self._mtu_for(packet) if reason is Reason.TOO_BIG else 0
         return (self._error(packet, bytes([_UNREACHABLE, code]), mtu),)
+
+    def _mtu_for(self, packet: bytes) -> int:
+        """A fragment that is translated gets a Fragment header, too (RFC 7915 section 4.1)."""
+        is_fragment = int.from_bytes(packet[6:8], "big") & MORE_FRAGMENTS
+        return self._ipv4_mtu - (FRAGMENT_HEADER if self._translates and is_fragment else 0)
 
     def _error(self, packet: bytes, kind: bytes, mtu: int) -> bytes:
         """The MTU of the next hop lies behind two octets of zero (RFC 1191)."""

@@ -19,10 +19,9 @@ _HOP_LIMIT = 64
 
 
 class Refuser64:
-    """Answers refused packets. ``own`` is the MAP address."""
+    """Answers refused packets."""
 
-    def __init__(self, own: bytes, budget: Budget) -> None:
-        self._own = own
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.sent = 0
 
@@ -47,7 +46,7 @@ class Refuser64:
         length = _IPV6_HEADER + int.from_bytes(packet[4:6], "big")
         quote = packet[:length][: _LONGEST - _IPV6_HEADER - _ICMPV6_HEADER]
         rest = pointer.to_bytes(4, "big") + quote
-        source, destination = self._own, packet[8:24]
+        source, destination = packet[24:40], packet[8:24]
         pseudo_header = source + destination + (4 + len(rest)).to_bytes(4, "big")
         pseudo_header += PROTO_ICMPV6.to_bytes(4, "big")
         field = checksum(pseudo_header + kind + bytes(2) + rest)

@@ -141,11 +141,6 @@ def test_the_path_mtu_is_told_whatever_is_said_of_ports(ce: LoadedCe) -> None:
     assert tuple(answer[20:22]) == (3, 4)
 
 
-def test_nothing_is_said_of_what_may_be_cut(ce: LoadedCe) -> None:
-    outcome = Follower(ce).from_lan(too_big(ce, fragment=0))
-    assert (outcome.reason, outcome.answers) == (Reason.TOO_BIG, ())
-
-
 def test_one_budget_for_all_errors(ce: LoadedCe) -> None:
     ce.reset()
     follower = Follower(ce)

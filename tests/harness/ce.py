@@ -198,8 +198,8 @@ class LoadedCe:
             f"{reason} ended in {trial.verdict}"
         )
         assert passed or dropped or has_gone, f"{reason}, but nothing left"
-        is_prepared = _is_prepared(reason, frame[14:])
-        if not has_gone and reason is not Reason.KERNEL_REFUSED and not is_prepared:
+        is_prepared = dropped and _is_prepared(frame[14:])
+        if not has_gone and not is_prepared and reason is not Reason.KERNEL_REFUSED:
             assert trial.frame == frame, f"{reason}, but the packet was changed"
 
     def _read(self) -> list[int]:
@@ -274,6 +274,16 @@ def _offset(layout: Struct, name: str) -> int:
     return next(field.offset for field in layout.fields if field.name == name)
 
 
+def _is_prepared(packet: bytes) -> bool:
+    """True if the packet may be changed before it is dropped.
+
+    Options are left out, extension headers taken out, a checksum is computed first.
+    """
+    if packet[0] >> 4 == 6:
+        return packet[6] in (0, 43, 60)
+    return packet[0] != 0x45 or (packet[9] == 17 and packet[26:28] == bytes(2))
+
+
 def _crossed(frame: bytes) -> bytes:
     """A packet on the other side."""
     assert frame[:12] == ETHERNET, "the link-layer addresses were changed"
@@ -288,18 +298,6 @@ def _turned_around(frame: bytes, direction: str) -> bytes:
     packet = without_padding(frame[14:])
     assert packet[0] >> 4 == (4 if direction == "DIRECTION_46" else 6)
     return packet
-
-
-def _is_prepared(reason: Reason, packet: bytes) -> bool:
-    """True if the packet may have been changed before it was dropped.
-
-    Options are left out, extension headers taken out, a checksum is computed first.
-    """
-    if reason.reason_class is not ReasonClass.DROP:
-        return False
-    if packet[0] >> 4 == 6:
-        return packet[6] in (0, 43, 60)
-    return packet[0] != 0x45 or (packet[9] == 17 and packet[26:28] == bytes(2))
 
 
 def clear_state(maps: MapSet) -> None:

@@ -155,6 +155,8 @@ def read(version: int, packet: bytes) -> Transport:
     """What the software path reads in a packet, or Refused."""
     if version == 4:
         ipv4 = read_ipv4(packet)
+        if ipv4.is_fragment:  # for other functions
+            raise Refused(Reason.FRAGMENT_INVALID)
         return read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
     ipv6 = read_ipv6(packet)
     refuse_extension_headers(ipv6.next_header)
