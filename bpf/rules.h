@@ -32,20 +32,18 @@ INLINE const struct rule *rule_towards(__be32 ipv4, __u32 port, __u32 *psid)
 	__u32 position = found ? *found : 0;
 
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < RULE_CHAIN_MAX; i++) {
+	for (__u32 i = 0; i < RULE_CHAIN_MAX && position; i++) {
 		const struct rule *rule = rule_at(position);
+		const struct rule *other;
 
-		if (!position || !rule)
+		if (!rule)
 			return 0;
 		if (psid_of_port(rule, port, psid)) {
 			if (rule->kind != RULE_OF_ONE_PSID || *psid == rule->psid)
 				return rule;
-			rule = rule_of_psid(position, *psid);
-			if (rule)
-				return rule;
-			rule = rule_at(position);
-			if (!rule)
-				return 0;
+			other = rule_of_psid(position, *psid);
+			if (other)
+				return other;
 		}
 		position = rule->next;
 	}

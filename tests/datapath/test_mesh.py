@@ -321,6 +321,18 @@ def test_an_fmr_under_the_dmr_and_around_it(loaded_ces: LoadedCes) -> None:
         )
 
 
+def test_a_rule_for_every_address(mode: str, loaded_ces: LoadedCes) -> None:
+    """r = 0: all of the address and the port are in the EA bits, beyond bit 64."""
+    everybody = fmr("2001:dba::/32", "0.0.0.0/0", 48, psid_offset=0)
+    own = MappingRule(BMR.ipv6, BMR.ipv4, BMR.ea_length)
+    follower = Follower(loaded_ces.get(mesh(mode, (own, everybody))))
+    sent = follower.from_lan(udp("198.51.100.7", 5000))
+    found = destination_of(sent)
+    assert found == IPv6Address("2001:dba:c633:6407:1388:c633:6407:1388")
+    answer = from_peer(follower.ce.domain, "198.51.100.7", 5000, source_port(sent.packets[0]))
+    assert follower.from_wan(answer).reason is Reason.TRANSLATED
+
+
 def test_more_rules_than_can_be_asked_are_refused(loaded_ces: LoadedCes) -> None:
     nested = tuple(
         fmr(f"2001:db8:50{number:02x}::/48", "203.0.113.4/32", 0, 6, psid, length)

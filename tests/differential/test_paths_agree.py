@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness import packets, traffic
 from harness.ce import LoadedCes
-from harness.domains import DRAFT_03, LW4O6, RULES, domain
+from harness.domains import DRAFT_03, LW4O6, RULES, domain, mesh
 from harness.follower import Follower, is_translated
 from harness.traffic import LAST_PORT, Again, Burst, Each, FromLan, FromWan, Household, Step, Wait
 
@@ -33,11 +33,14 @@ SEQUENCES = {
     "map-e 252": (domain("map-e", RULES[252]), 256),
     "lw4o6": (LW4O6, 64),
     "draft-03": (DRAFT_03, None),
+    "mesh map-t": (mesh("map-t", RULES[63]), 128),
+    "mesh map-e": (mesh("map-e", RULES[63]), 128),
 }
 MUTATED = {
     **{mode: domain(mode, RULES[252]) for mode in MODES},
     "lw4o6": LW4O6,
     "draft-03": DRAFT_03,
+    **{f"mesh {mode}": mesh(mode, RULES[252]) for mode in MODES},
 }
 
 

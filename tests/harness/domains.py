@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 from mapxdp.model.domain import Domain, Mode
@@ -51,6 +52,23 @@ DRAFT_03 = Domain(
     br=BR,
     interface_id=InterfaceIdFormat.DRAFT03,
 )
+
+
+#: FMRs for two of the servers of generated traffic: one address whole, one shared.
+FORWARDING_RULES = (
+    MappingRule(
+        IPv6Network("2001:db8:4000::/40"), IPv4Network("198.51.100.0/24"), 8, forwarding=True
+    ),
+    MappingRule(
+        IPv6Network("2001:db8:4100::/40"), IPv4Network("203.0.113.0/24"), 16, forwarding=True
+    ),
+)
+
+
+def mesh(mode: Mode | str, rule: MappingRule = EXAMPLE_RULE) -> Domain:
+    """The example CE in a mesh: its own rule is an FMR too."""
+    place = domain(mode, replace(rule, forwarding=True))
+    return replace(place, rules=(*place.rules, *FORWARDING_RULES))
 
 
 def domain(mode: Mode | str, rule: MappingRule = EXAMPLE_RULE) -> Domain:

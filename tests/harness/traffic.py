@@ -358,13 +358,25 @@ def upstream_packet(step: FromLan) -> bytes:
 
 
 def downstream_packet(ce_domain: Domain, step: FromWan, port: int) -> bytes:
-    """The IPv6 packet the BR sends for an IPv4 packet to the CE's address and ``port``."""
+    """The IPv6 packet the BR sends for an IPv4 packet to the CE's address and ``port``.
+
+    In a mesh the CE that has the server's address sends what comes from an even port.
+    """
     ports = (step.server_port, port)
+    source = _sender(ce_domain, step, port)
     if ce_domain.dmr is not None:
-        source = rfc6052.embed(ce_domain.dmr, IPv4Address(step.server))
         data, protocol = _transport(step, source, ce_domain.map_address, ports)
         return packets.ipv6(data, protocol, source, ce_domain.map_address, traffic_class=step.tos)
     ce_ipv4 = str(ce_domain.ipv4_address)
     data, protocol = _transport(step, step.server, ce_ipv4, ports)
     inner = packets.ipv4(data, protocol, step.server, ce_ipv4, tos=step.tos)
-    return packets.ipv6(inner, packets.IPV4, BR, ce_domain.map_address, traffic_class=step.outer)
+    return packets.ipv6(
+        inner, packets.IPV4, source, ce_domain.map_address, traffic_class=step.outer
+    )
+
+
+def _sender(ce_domain: Domain, step: FromWan, port: int) -> IPv6Address:
+    if ce_domain.forwarding_rules and step.server_port % 2 == 0:
+        its_port = port if step.protocol.startswith("echo") else step.server_port
+        return ce_domain.destination_ipv6(IPv4Address(step.server), its_port)
+    return BR if ce_domain.dmr is None else rfc6052.embed(ce_domain.dmr, IPv4Address(step.server))

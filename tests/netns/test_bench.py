@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import napt
+from benchmarks import napt, rules
 from benchmarks.measure import Effort
 from benchmarks.report import Report
 from harness.requirements import missing_for_live_frames
@@ -40,3 +40,12 @@ def test_napt(live_frames: None) -> None:
     assert titles[-1] == "Flood of refused packets"
     ours = f"mxbench{os.getpid()}-"
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
+
+
+def test_rules(live_frames: None) -> None:
+    """Every frame came through, by a rule where there are some."""
+    report = Report("rules, tiny", echo=False)
+    rules.run(Effort.tiny(), report)
+    rows = report.data()["tables"][0]["rows"]
+    assert [row["FMRs"] for row in rows] == [0, 1, 100, 1000, 10_000, 10_000]
+    assert all(row["x without FMRs"]["middle"] > 0 for row in rows)

@@ -65,8 +65,11 @@ class Edge:
         self.router = router
         self.settings = settings
         self.expected_new = 0
-        self.maps = MapSet(tables.contract_for(settings.domain.port_set))
+        domain = settings.domain
+        rule_count = len(domain.forwarding_rules)
+        self.maps = MapSet(tables.contract_for(domain.port_set, rule_count))
         self.maps.create(spec.name for spec in self.maps.contract.maps)
+        state.write_rules(self.maps, domain)
         self.programs: ProgramSet = programs.load(settings.domain.mode, self.maps, ETHERNET_HEADER)
         state.initialise(self.maps, settings)
         state.write_config(self.maps, settings)
@@ -147,7 +150,13 @@ def already_public(ce: Edge, traffic: Traffic) -> Traffic:
 @contextmanager
 def edge(label: str, mode: Mode, share: PortShare, sink: Sink) -> Iterator[Edge]:
     """A router with a running CE, as ``up`` configures it by default."""
-    domain = share.domain(mode)
+    with edge_of(label, share.domain(mode), sink) as running:
+        yield running
+
+
+@contextmanager
+def edge_of(label: str, domain: Domain, sink: Sink) -> Iterator[Edge]:
+    """The same at any place in any domain."""
     mtu = domain.ipv4_mtu(_WAN_MTU)
     settings = DatapathSettings(
         domain=domain,

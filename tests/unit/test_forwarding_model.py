@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness import packets
 from harness.domains import BR, DMR
 from harness.rules import PORTS, addresses_near, rules
 from mapxdp.errors import InvalidValue
@@ -16,6 +17,8 @@ from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mesh import ForwardingRules
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
+from mapxdp.software.br import BorderRelay, BrSettings
+from mapxdp.software.ce import CeSettings, CustomerEdge
 
 repeatable = settings(deadline=None, derandomize=True, database=None)
 
@@ -96,3 +99,26 @@ def test_an_fmr_that_overwrites_the_hosts() -> None:
     with pytest.raises(InvalidValue) as refused:
         Domain(Mode.MAP_T, own.end_user_prefix, (*own.rules, fmr), dmr=DMR)
     assert refused.value.field == "rule[1].ea_length"
+
+
+@pytest.mark.parametrize("layout", InterfaceIdFormat)
+@pytest.mark.parametrize("mode", [Mode.MAP_T, Mode.MAP_E])
+@pytest.mark.parametrize("host", ["192.0.18.0", "192.0.18.77", "192.0.18.255"])
+def test_a_prefix_over_the_br(host: str, mode: Mode, layout: InterfaceIdFormat) -> None:
+    """Out and back: the BR finds each host, and the CE finds it again."""
+    domain = of_prefix(mode, layout)
+    ce = CustomerEdge(domain, CeSettings(ipv4_mtu=1400, mss=None, translates_ports=False))
+    relay = BorderRelay(BrSettings(mode, domain.rules, domain.dmr, domain.br, interface_id=layout))
+    data = packets.udp(host, packets.SERVER, 4000, 53, b"question")
+    question = packets.ipv4(data, packets.UDP, host, packets.SERVER)
+    (sent,) = ce.from_lan(question).packets
+    arrived = relay.from_domain(sent)
+    assert arrived is not None
+    assert arrived[12:20] == question[12:20]
+    data = packets.udp(packets.SERVER, host, 53, 4000, b"answer")
+    answer = packets.ipv4(data, packets.UDP, packets.SERVER, host)
+    returned = relay.to_domain(answer)
+    assert returned is not None
+    (delivered,) = ce.from_wan(returned).packets
+    assert delivered[12:20] == answer[12:20]
+    assert packets.checksums_are_right(delivered)
