@@ -34,8 +34,15 @@ from harness.domains import BR
 from mapxdp.model.domain import Mode
 from mapxdp.reasons import Reason, ReasonClass
 from mapxdp.software.ce import CustomerEdge
-from mapxdp.software.datagrams import BUFFERS, FRAGMENTS_MAX, REMEMBERED
-from mapxdp.software.verdict import Outcome
+from mapxdp.software.datagrams import (
+    BUFFERS,
+    DATAGRAMS,
+    FRAGMENTS_MAX,
+    REMEMBERED,
+    Datagrams,
+    Part,
+)
+from mapxdp.software.verdict import Outcome, Refused
 
 #: The reasons of this file's subject, each produced below.
 PRODUCED = {Reason.FRAGMENT_INVALID, Reason.FRAGMENT_KEPT, Reason.FRAGMENTS_FULL, Reason.TOO_BIG}
@@ -245,6 +252,31 @@ def test_room_for_fragments_is_bounded_and_comes_back() -> None:
     clock.now += REMEMBERED + 1
     assert outcomes(ce, parts[-1]) == [Reason.FRAGMENT_KEPT]
     assert ce.events("upstream")[Reason.FRAGMENTS_EXPIRED] == 1
+
+
+def test_datagrams_asked_for_longest_ago_are_forgotten_first() -> None:
+    datagrams = Datagrams(Clock())
+    with pytest.raises(Refused):
+        datagrams.keep("kept", Part(8, True, bytes(8)), None, "upstream")
+    for number in range(DATAGRAMS - 1):
+        datagrams.follow(number, str(number))
+    assert datagrams.is_kept("kept", "upstream")
+    assert datagrams.followed(0, "upstream") == "0"
+    datagrams.follow("one more", "given")
+    assert datagrams.followed(0, "upstream") == "0"
+    assert datagrams.followed(1, "upstream") is None
+
+
+def test_a_forgotten_datagram_leaves_its_room() -> None:
+    datagrams = Datagrams(Clock())
+    for number in range(BUFFERS):
+        with pytest.raises(Refused):
+            datagrams.keep(number, Part(8, True, bytes(8)), None, "upstream")
+    with pytest.raises(Refused, match="FRAGMENTS_FULL"):
+        datagrams.require_room("upstream")
+    for number in range(DATAGRAMS):
+        datagrams.follow(-1 - number, "given")
+    datagrams.require_room("upstream")
 
 
 def test_later_fragments_follow_for_a_while() -> None:
