@@ -163,8 +163,6 @@ class CustomerEdge:
         transport = read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
         source = self._admitted_source(ipv4, transport)
         if self._is_hairpin(ipv4, transport):
-            if self._departure.leaves_in_pieces(ipv4):
-                raise Refused(Reason.FRAGMENT_INVALID)
             return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
         transport = self._with_mss_clamped(transport.with_source_port(source.port), "upstream")
         if not self._departure.leaves_in_pieces(ipv4):
