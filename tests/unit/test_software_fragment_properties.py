@@ -20,8 +20,9 @@ from harness.traffic import FromLan, FromWan, Wait
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Filtering
 from mapxdp.model.timeouts import Protocol
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason, ReasonClass
-from mapxdp.software.ce import CustomerEdge
+from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.datagrams import FRAGMENTS_MAX
 
 DOMAINS = {**{str(mode): domain(mode) for mode in MODES}, "lw4o6": LW4O6}
@@ -30,9 +31,14 @@ OPEN = dataclasses.replace(EACH_ITS_OWN, filtering=dict.fromkeys(Protocol, Filte
 SOUND = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def edge(ce_domain: Domain, clock: Clock | None = None) -> CustomerEdge:
+def edge(
+    ce_domain: Domain, clock: Clock | None = None, *, fragment_inner: bool = False
+) -> CustomerEdge:
     """A CE that leaves the numbers of datagrams alone, so that they can be told apart."""
-    ce = new_ce(ce_domain, policy=OPEN, mtu=ce_domain.ipv4_mtu(WAN_MTU), clock=clock)
+    napt44 = new_ce(ce_domain, policy=OPEN, clock=clock).napt44
+    translation = TranslationPolicy(fragment_inner=fragment_inner)
+    settings = CeSettings(ce_domain.ipv4_mtu(WAN_MTU), None, policy=OPEN, translation=translation)
+    ce = CustomerEdge(ce_domain, settings, napt44)
     ce.choose_identification = lambda old: old
     return ce
 
@@ -114,12 +120,30 @@ def _whole_ipv6(made: list[bytes]) -> list[bytes]:
         if IPv6ExtHdrFragment in packet:
             by_number[packet[IPv6ExtHdrFragment].id].append(packet)
     whole = [bytes(packet) for packet in parsed if IPv6ExtHdrFragment not in packet]
-    return whole + [bytes(defragment6(parts)) for parts in by_number.values()]
+    for parts in by_number.values():
+        headers = [packet[IPv6ExtHdrFragment] for packet in parts]
+        assert_seamless([Piece(h.offset * 8, len(h.payload), bool(h.m)) for h in headers])
+        whole.append(bytes(defragment6(parts)))
+    return whole
+
+
+def assert_seamless(pieces: list[Piece]) -> None:
+    """They are all of a datagram, and only the last one says so: scapy does not look."""
+    in_order = sorted(pieces, key=lambda piece: piece.offset)
+    ends = [0] + [piece.offset + piece.length for piece in in_order]
+    assert [piece.offset for piece in in_order] == ends[:-1]
+    assert [piece.more for piece in in_order] == [True] * (len(pieces) - 1) + [False]
 
 
 def _whole_ipv4(made: list[bytes]) -> list[bytes]:
     assert all(packets.internet_checksum(packet[:20]) == 0 for packet in made)
     in_order = sorted((IP(packet) for packet in made), key=lambda packet: int(packet.frag))
+    by_number: dict[object, list[Piece]] = defaultdict(list)
+    for packet in in_order:
+        piece = Piece(packet.frag * 8, len(packet.payload), bool(packet.flags.MF))
+        by_number[packet.id if piece.more or piece.offset else len(by_number) + 0.5].append(piece)
+    for pieces in by_number.values():
+        assert_seamless(pieces)
     whole = list(defragment(in_order))  # scapy wants them so
     for packet in whole:
         assert not packet.frag
@@ -136,16 +160,24 @@ def body(whole: bytes) -> bytes:
 def assert_arrived(made: list[bytes], sent: list[Fragment]) -> None:
     whole = put_together(made)
     assert all(packets.checksums_are_right(packet) for packet in whole)
-    payloads = [noise(datagram.octets) for datagram in {fragment.datagram for fragment in sent}]
-    assert sorted(map(body, whole)) == sorted(payloads)
+    expected = [
+        (datagram.packet.tos, noise(datagram.octets))
+        for datagram in {fragment.datagram for fragment in sent}
+    ]
+    assert sorted((tos(packet), body(packet)) for packet in whole) == sorted(expected)
 
 
+def tos(whole: bytes) -> int:
+    return whole[1] if whole[0] >> 4 == 4 else int.from_bytes(whole[:4], "big") >> 20 & 0xFF
+
+
+@pytest.mark.parametrize("fragment_inner", [False, True], ids=["", "inner"])
 @pytest.mark.parametrize("name", DOMAINS)
-def test_from_the_lan(name: str) -> None:
+def test_from_the_lan(name: str, fragment_inner: bool) -> None:
     @SOUND
     @given(data=st.data(), datagrams=datagrams_from_lan())
     def check(data: st.DataObject, datagrams: list[Datagram]) -> None:
-        ce = edge(DOMAINS[name])
+        ce = edge(DOMAINS[name], fragment_inner=fragment_inner)
         sent, made = sound_fragments(data, datagrams), []
         for fragment in sent:
             outcome = ce.from_lan(fragment_traffic.upstream_packet(fragment))
