@@ -281,6 +281,20 @@ def test_a_forgotten_datagram_leaves_its_room() -> None:
     datagrams.require_room("upstream")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_put_together_is_counted(mode: Mode) -> None:
+    """Once a datagram, and not where the others followed the first one."""
+    sent = UDP(sport=40000, dport=80) / payload(3500)
+    in_order = mapped(mode)
+    crossed(in_order, upstream_fragments(sent), upstream=True)
+    assert Reason.DATAGRAM_REASSEMBLED not in in_order.events("upstream")
+    ce = mapped(mode)
+    crossed(ce, upstream_fragments(sent)[::-1], upstream=True)
+    crossed(ce, downstream_fragments(mode, REPLIES["udp"])[::-1], upstream=False)
+    for direction in ("upstream", "downstream"):
+        assert ce.events(direction)[Reason.DATAGRAM_REASSEMBLED] == 1
+
+
 def test_later_fragments_follow_for_a_while() -> None:
     clock = Clock()
     ce = new_ce(Mode.MAP_T, clock=clock)
