@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from mapxdp import netns, snapshot
 from mapxdp.errors import HostError
@@ -19,7 +20,8 @@ from mapxdp.lab.topology import SERVER_IPV4, SERVER_IPV6, Lab
 from mapxdp.observed import Count
 from mapxdp.reasons import Reason, ReasonClass
 
-_DNS_SIZED = 512
+_DNS_SIZED, _UDP_IN_FRAGMENTS = 512, 30000
+_PING_SIZED, _PING_IN_FRAGMENTS = 48, 4000
 _CONNECTIONS_EACH = 100
 _FIRST_CLIENT_PORT = 20000
 _QUIET_TRIES = 20
@@ -71,6 +73,15 @@ def native_ipv6(running: Running) -> Iterator[Check]:
     yield attempt("native IPv6 beside it", lambda: _native_ipv6(running.lab))
 
 
+def fragments(running: Running) -> Iterator[Check]:
+    """Datagrams that no packet holds, there and back. What CE and BR count differs afterwards:
+    for the one they are fragments, for the other whole."""
+    lab = running.lab
+    for node in ("client1", "ce"):
+        yield attempt(f"ping in fragments, {node}", partial(_ping, lab, node, _PING_IN_FRAGMENTS))
+        yield attempt(f"UDP in fragments, {node}", partial(_udp, lab, node, _UDP_IN_FRAGMENTS))
+
+
 def counters(running: Running) -> Iterator[Check]:
     """What the CE counted is what the BR counted."""
     yield attempt("counters of CE and BR agree", lambda: _counters(running))
@@ -88,19 +99,19 @@ def attempt(name: str, check: Callable[[], Result]) -> Check:
         return Check(name, False, f"{type(error).__name__}: {error}")
 
 
-def _ping(lab: Lab, node: str) -> Result:
+def _ping(lab: Lab, node: str, octets: int = _PING_SIZED) -> Result:
     with netns.entered(lab.netns(node)):
-        times = clients.ping(SERVER_IPV4)
+        times = clients.ping(SERVER_IPV4, octets=octets)
     shown = ", ".join(f"{time:.2f}" for time in times)
     evidence = f"{node} → {SERVER_IPV4}: {len(times)} of 3 answered ({shown} ms)"
     return len(times) == 3, evidence, {}
 
 
-def _udp(lab: Lab, node: str) -> Result:
+def _udp(lab: Lab, node: str, octets: int = _DNS_SIZED) -> Result:
     with netns.entered(lab.netns(node)):
-        same = clients.udp_exchange(SERVER_IPV4, _DNS_SIZED)
+        same = clients.udp_exchange(SERVER_IPV4, octets)
     what = "came back the same" if same else "did not come"
-    return same, f"{node}: {_DNS_SIZED} octets {what}", {}
+    return same, f"{node}: {octets} octets {what}", {}
 
 
 def _download(lab: Lab) -> Result:

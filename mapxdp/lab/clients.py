@@ -36,35 +36,36 @@ class Transfer:
         return self.octets * 8 / self.seconds / 1e6
 
 
-def ping(address: str, count: int = 3) -> list[float]:
+def ping(address: str, count: int = 3, octets: int = 48) -> list[float]:
     """Round trip times in milliseconds of ``count`` echo requests; lost ones are missing."""
     identifier = os.getpid() & 0xFFFF
     times = []
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         raw.settimeout(2)
         for sequence in range(count):
-            raw.sendto(_echo_request(identifier, sequence), (address, 0))
+            request = _echo_request(identifier, sequence, os.urandom(octets))
+            raw.sendto(request, (address, 0))
             sent = time.monotonic()
-            if _await_reply(raw, identifier, sequence):
+            if _await_reply(raw, request):
                 times.append((time.monotonic() - sent) * 1000)
     return times
 
 
-def _echo_request(identifier: int, sequence: int) -> bytes:
-    body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, sequence) + bytes(48)
+def _echo_request(identifier: int, sequence: int, data: bytes = bytes(48)) -> bytes:
+    body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, sequence) + data
     return body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
 
 
-def _await_reply(raw: socket.socket, identifier: int, sequence: int) -> bool:
+def _await_reply(raw: socket.socket, request: bytes) -> bool:
+    """The reply is the request but for its type and checksum."""
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         try:
-            packet = raw.recv(2048)
+            packet = raw.recv(65535)
         except TimeoutError:
             return False
-        header = (packet[0] & 0xF) * 4
-        kind, _, _, found, number = struct.unpack_from("!BBHHH", packet, header)
-        if (kind, found, number) == (_ECHO_REPLY, identifier, sequence):
+        message = packet[(packet[0] & 0xF) * 4 :]
+        if message[0] == _ECHO_REPLY and message[4:] == request[4:]:
             return True
     return False
 

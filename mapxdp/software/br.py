@@ -28,6 +28,7 @@ from mapxdp.model.map_address import (
 from mapxdp.model.mtu import MAXIMUM_MTU
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
 from mapxdp.software import encapsulation, icmp_errors, rfc7915
+from mapxdp.software.datagrams import IPV6_PAYLOAD_MAX
 from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, read_icmpv6
 from mapxdp.software.quote import read_quote4, read_quote6
 from mapxdp.software.transport import is_icmp_error, read_transport
@@ -135,7 +136,7 @@ class BorderRelay:
         raise _BrRefused(BrReason.SOURCE_INCONSISTENT)
 
     def _decapsulate(self, packet: bytes) -> bytes:
-        outer = read_ipv6(packet)
+        outer = read_ipv6(packet, IPV6_PAYLOAD_MAX)
         address = self._settings.address
         assert address is not None
         if outer.destination != address.packed or outer.next_header != PROTO_IPV4:

@@ -207,8 +207,8 @@ class _Worker:
 
     def _count(self, direction: str, packet: bytes, outcome: Outcome) -> list[bytes]:
         self._counts[direction][outcome.reason] += 1
-        ipv4 = packet if direction == "upstream" or not outcome.packets else outcome.packets[0]
-        self._bytes[direction][outcome.reason] += len(ipv4)
+        ipv4 = (packet,) if direction == "upstream" else outcome.packets or (packet,)
+        self._bytes[direction][outcome.reason] += sum(map(len, ipv4))
         # Translation keeps one hop count, and the kernel forwards twice: into the TUN device
         # and out of it. A tunnel hides the second time; what turns back has no tunnel.
         if self._gives_hop_back or outcome.reason is Reason.HAIRPINNED:

@@ -15,8 +15,10 @@ from typing import Generic, TypeVar
 from mapxdp.reasons import Reason
 from mapxdp.software.verdict import Refused
 
-#: Ticks that a fragmented datagram is remembered for, datagrams kept, and fragments of one.
+#: Ticks that a fragmented datagram is remembered for, how many are, how many of these are kept,
+#: and fragments of one.
 REMEMBERED = 15
+DATAGRAMS = 4096
 BUFFERS = 64
 FRAGMENTS_MAX = 64
 #: What can follow an IPv4 header; and an IPv6 header, for what is a packet in itself.
@@ -103,12 +105,15 @@ class _Overlapped:
     since: int
 
 
+_Known = _Following | _Kept[object] | _Overlapped
+
+
 class Datagrams:
     """Of both directions. ``events`` counts what happened, for each direction."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._known: dict[Key, _Following | _Kept[object] | _Overlapped] = {}
+        self._known: dict[Key, _Known] = {}  # in the order they were last asked for
         self._buffers: list[Key | None] = [None] * BUFFERS
         self.events: dict[str, Counter[Reason]] = {"upstream": Counter(), "downstream": Counter()}
 
@@ -126,7 +131,7 @@ class Datagrams:
 
     def follow(self, key: Key, given: object) -> None:
         """The first fragment has crossed: others with its key get what it was given."""
-        self._known[key] = _Following(self._clock(), given)
+        self._remember(key, _Following(self._clock(), given))
 
     def keep(self, key: Key, part: Part, head: object, direction: str) -> tuple[object, bytes]:
         """The datagram, if this fragment was the last to come: the head of its first fragment,
@@ -138,7 +143,7 @@ class Datagrams:
             kept.add(part, head)
         except _Overlap:
             self._forget(key)
-            self._known[key] = _Overlapped(self._clock())
+            self._remember(key, _Overlapped(self._clock()))
             raise Refused(Reason.FRAGMENT_INVALID) from None
         if not kept.is_complete:
             raise Refused(Reason.FRAGMENT_KEPT)
@@ -151,9 +156,12 @@ class Datagrams:
         """Raises Refused where not even a packet can be taken apart."""
         self._free_buffer(direction)
 
-    def _find(self, key: Key, direction: str) -> _Following | _Kept[object] | _Overlapped | None:
+    def _find(self, key: Key, direction: str) -> _Known | None:
         known = self._known.get(key)
-        if known is None or self._clock() - known.since <= REMEMBERED:
+        if known is None:
+            return None
+        if self._clock() - known.since <= REMEMBERED:
+            self._remember(key, known)
             return known
         if isinstance(known, _Kept):
             self.events[direction][Reason.FRAGMENTS_EXPIRED] += 1
@@ -161,10 +169,18 @@ class Datagrams:
         return None
 
     def _begin(self, key: Key, direction: str) -> _Kept[object]:
-        self._buffers[self._free_buffer(direction)] = key
+        number = self._free_buffer(direction)
         kept: _Kept[object] = _Kept(self._clock())
-        self._known[key] = kept
+        self._remember(key, kept)
+        self._buffers[number] = key
         return kept
+
+    def _remember(self, key: Key, known: _Known) -> None:
+        """The last one to be forgotten where there are too many."""
+        self._known.pop(key, None)
+        if len(self._known) == DATAGRAMS:
+            self._forget(next(iter(self._known)))
+        self._known[key] = known
 
     def _free_buffer(self, direction: str) -> int:
         for number, key in enumerate(self._buffers):

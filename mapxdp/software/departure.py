@@ -80,7 +80,7 @@ class Departure:
         """A first fragment, and what those after it get."""
         given = Given46(self._far_end(ipv4, transport), source, identification)
         if self._domain.mode.translates:
-            return self._parted(self._translated(ipv4, transport, source), ipv4.part, given), given
+            return self._parted(self._translated(ipv4, transport, source), ipv4, given), given
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return self._inner_parted(inner, given), given
 
@@ -95,7 +95,7 @@ class Departure:
                 destination=given.far_end,
                 payload=ipv4.payload,
             )
-            return self._parted(header, ipv4.part, given)
+            return self._parted(header, ipv4, given)
         inner = encapsulation.readdressed(ipv4, given.source, ipv4.destination, ipv4.tos)
         return self._inner_parted(inner, given)
 
@@ -111,10 +111,11 @@ class Departure:
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return self._fragments_of(inner, far_end, identification)
 
-    def _parted(self, header: Ipv6, part: Part, given: Given46) -> tuple[bytes, ...]:
-        part = dataclasses.replace(part, payload=header.payload)
-        packets = ipv6_fragments(header, part, given.identification, self._lowest)
-        return self._counted(packets)
+    def _parted(self, header: Ipv6, ipv4: Ipv4, given: Given46) -> tuple[bytes, ...]:
+        part = dataclasses.replace(ipv4.part, payload=header.payload)
+        # Path MTU discovery finds out whether what must not be cut fits (RFC 7915 section 4.1).
+        mtu = self._ipv6_mtu if ipv4.forbids_fragments else self._lowest
+        return self._counted(ipv6_fragments(header, part, given.identification, mtu))
 
     def _inner_parted(self, inner: Ipv4, given: Given46) -> tuple[bytes, ...]:
         if inner.total_length <= self._ipv4_mtu or self._cuts_inner:

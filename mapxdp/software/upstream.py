@@ -114,8 +114,6 @@ class Upstream:
         self._departure.refuse_too_big(ipv4)
         source = self._public_source(ipv4, transport)
         if self._is_hairpin(ipv4, transport):
-            if self._departure.leaves_in_pieces(ipv4):
-                raise Refused(Reason.FRAGMENT_INVALID)
             return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
         transport = self._with_mss_clamped(transport.with_source_port(source.port))
         if not self._departure.leaves_in_pieces(ipv4):

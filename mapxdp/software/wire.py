@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mapxdp.reasons import Reason
 from mapxdp.software.checksum import checksum
-from mapxdp.software.datagrams import Part
+from mapxdp.software.datagrams import IPV4_PAYLOAD_MAX, Part
 from mapxdp.software.verdict import Refused
 
 PROTO_HOP_BY_HOP = 0
@@ -32,7 +32,6 @@ EXTENSION_HEADERS = frozenset(
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _ICMPV6_INFORMATIONAL = 128
-_LONGEST_PAYLOAD = 65535 - 20  # what still fits into an IPv4 packet
 IPV4_HEADER, IPV6_HEADER, FRAGMENT_HEADER = 20, 40, 8
 DONT_FRAGMENT = 0x4000
 MORE_FRAGMENTS = 0x2000
@@ -176,11 +175,12 @@ def next_header_of(packet: bytes) -> int:
     return packet[6]
 
 
-def read_ipv6(packet: bytes) -> Ipv6:
-    """The packet; trailing octets that do not belong to it are left out."""
+def read_ipv6(packet: bytes, longest: int = IPV4_PAYLOAD_MAX) -> Ipv6:
+    """The packet; trailing octets that do not belong to it are left out. At most ``longest``
+    octets may follow its header: as many as follow one of IPv4, or a tunnel's, which are more."""
     ipv6_addresses(packet)
     first, length, next_header, hop_limit, source, destination = _IPV6.unpack_from(packet)
-    if not 0 < length <= min(len(packet) - _IPV6.size, _LONGEST_PAYLOAD):
+    if not 0 < length <= min(len(packet) - _IPV6.size, longest):
         raise Refused(Reason.MALFORMED_IPV6)
     return Ipv6(
         traffic_class=first >> 20 & 0xFF,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet import ICMP, IP, UDP, defragment, fragment
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6, fragment6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 from scapy.utils import rdpcap, wrpcap, wrpcapng
@@ -27,6 +27,14 @@ STRICT = """
 mapping = "eim"
 host_ports_min = 1
 host_ports_max = 1
+"""
+
+
+FORWARD = f"""
+[[forward]]
+protocol = "udp"
+port = 1232
+to = "{HOST}:1232"
 """
 
 
@@ -198,6 +206,54 @@ def test_other_link_type(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["translate", "-c", ce, "--direction", "46", source, ce.with_name("out")]
     assert cli.main(list(map(str, arguments))) == 2
     assert "capture Ethernet (1) or raw IP (101)" in capsys.readouterr().err
+
+
+def verdicts(report: list[dict[str, object]]) -> list[tuple[object, object]]:
+    return [(entry["reason"], entry["outputs"]) for entry in report]
+
+
+def test_fragments_upstream(ce: Path) -> None:
+    """One output for each, and all of them when the first one comes last."""
+    payload = bytes(range(200)) * 15
+    datagram = IP(src=HOST, dst=SERVER, id=7) / UDP(sport=1232, dport=5300) / payload
+    parts = fragment(IP(bytes(datagram)), fragsize=1200)
+    assert len(parts) == 3
+    received, report = translate(ce, "46", [LINK / part for part in parts])
+    assert verdicts(report) == [("TRANSLATED", [number]) for number in range(3)]
+    assert [packet[IPv6].hlim for packet in received] == [63] * 3
+    again, report = translate(ce, "46", [LINK / part for part in [*parts[1:], parts[0]]])
+    assert verdicts(report) == [
+        ("FRAGMENT_KEPT", []),
+        ("FRAGMENT_KEPT", []),
+        ("TRANSLATED", [0, 1, 2]),
+    ]
+    assert {entry["verdict"] for entry in report} == {"translated"}
+    for made in (received, again):
+        whole = defragment6([IPv6(bytes(packet[IPv6])) for packet in made])
+        assert bytes(whole[UDP].payload) == payload
+        assert {packet[Ether].type for packet in made} == {0x86DD}
+
+
+def test_what_is_too_long_leaves_in_fragments(ce: Path) -> None:
+    packet = IP(src=HOST, dst=SERVER) / UDP(sport=1232, dport=5300) / bytes(2000)
+    received, report = translate(ce, "46", [packet, FROM_LAN])
+    assert verdicts(report) == [("TRANSLATED", [0, 1]), ("TRANSLATED", [2])]
+    assert all(len(made) <= 1500 for made in received)
+
+
+def test_fragments_downstream(ce: Path) -> None:
+    """With a port forward, because nothing goes out before."""
+    ce.write_text(ce.read_text(encoding="utf-8") + FORWARD, encoding="utf-8")
+    header = IPv6(src=FROM_WAN.src, dst=MAP_ADDRESS)
+    datagram = header / IPv6ExtHdrFragment(id=9) / UDP(sport=53, dport=1232) / bytes(20000)
+    parts = fragment6(IPv6(bytes(datagram)), 1280)
+    received, report = translate(ce, "64", parts[::-1])
+    last = len(parts) - 1
+    assert verdicts(report)[:-1] == [("FRAGMENT_KEPT", [])] * last
+    assert verdicts(report)[-1] == ("TRANSLATED", [0, 1])
+    (whole,) = defragment([IP(bytes(packet)) for packet in received])
+    assert bytes(IP(bytes(whole))[UDP].payload) == bytes(20000)
+    assert {(packet.dst, packet.ttl) for packet in received} == {(HOST, 63)}
 
 
 def test_target_cannot_be_written(ce: Path, capsys: pytest.CaptureFixture[str]) -> None:

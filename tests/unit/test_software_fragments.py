@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -16,6 +17,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Packet
 from scapy_tools import (
+    EACH_ITS_OWN,
     HOST,
     MODES,
     OWN_IPV4,
@@ -32,10 +34,19 @@ from scapy_tools import (
 
 from harness.domains import BR, domain
 from mapxdp.model.domain import Mode
+from mapxdp.model.napt44 import Filtering
+from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason, ReasonClass
-from mapxdp.software.ce import CustomerEdge
-from mapxdp.software.datagrams import BUFFERS, FRAGMENTS_MAX, REMEMBERED
-from mapxdp.software.verdict import Outcome
+from mapxdp.software.ce import CeSettings, CustomerEdge
+from mapxdp.software.datagrams import (
+    BUFFERS,
+    DATAGRAMS,
+    FRAGMENTS_MAX,
+    REMEMBERED,
+    Datagrams,
+    Part,
+)
+from mapxdp.software.verdict import Outcome, Refused
 
 #: The reasons of this file's subject, each produced below.
 PRODUCED = {Reason.FRAGMENT_INVALID, Reason.FRAGMENT_KEPT, Reason.FRAGMENTS_FULL, Reason.TOO_BIG}
@@ -185,10 +196,8 @@ def test_datagrams_that_come_mixed() -> None:
 
 def piece(offset: int, octets: int, *, more: bool, **fields: object) -> bytes:
     """A fragment of a UDP datagram, at an offset in units of 8 octets."""
-    return bytes(
-        IP(src=HOST, dst=SERVER, id=5, proto=17, frag=offset, flags="MF" if more else 0, **fields)
-        / payload(octets)
-    )
+    fields = {"flags": "MF" if more else 0, **fields}
+    return bytes(IP(src=HOST, dst=SERVER, id=5, proto=17, frag=offset, **fields) / payload(octets))
 
 
 def outcomes(ce: CustomerEdge, *parts: bytes) -> list[Reason]:
@@ -245,6 +254,45 @@ def test_room_for_fragments_is_bounded_and_comes_back() -> None:
     clock.now += REMEMBERED + 1
     assert outcomes(ce, parts[-1]) == [Reason.FRAGMENT_KEPT]
     assert ce.events("upstream")[Reason.FRAGMENTS_EXPIRED] == 1
+
+
+def test_datagrams_asked_for_longest_ago_are_forgotten_first() -> None:
+    datagrams = Datagrams(Clock())
+    with pytest.raises(Refused):
+        datagrams.keep("kept", Part(8, True, bytes(8)), None, "upstream")
+    for number in range(DATAGRAMS - 1):
+        datagrams.follow(number, str(number))
+    assert datagrams.is_kept("kept", "upstream")
+    assert datagrams.followed(0, "upstream") == "0"
+    datagrams.follow("one more", "given")
+    assert datagrams.followed(0, "upstream") == "0"
+    assert datagrams.followed(1, "upstream") is None
+
+
+def test_a_forgotten_datagram_leaves_its_room() -> None:
+    datagrams = Datagrams(Clock())
+    for number in range(BUFFERS):
+        with pytest.raises(Refused):
+            datagrams.keep(number, Part(8, True, bytes(8)), None, "upstream")
+    with pytest.raises(Refused, match="FRAGMENTS_FULL"):
+        datagrams.require_room("upstream")
+    for number in range(DATAGRAMS):
+        datagrams.follow(-1 - number, "given")
+    datagrams.require_room("upstream")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_put_together_is_counted(mode: Mode) -> None:
+    """Once a datagram, and not where the others followed the first one."""
+    sent = UDP(sport=40000, dport=80) / payload(3500)
+    in_order = mapped(mode)
+    crossed(in_order, upstream_fragments(sent), upstream=True)
+    assert Reason.DATAGRAM_REASSEMBLED not in in_order.events("upstream")
+    ce = mapped(mode)
+    crossed(ce, upstream_fragments(sent)[::-1], upstream=True)
+    crossed(ce, downstream_fragments(mode, REPLIES["udp"])[::-1], upstream=False)
+    for direction in ("upstream", "downstream"):
+        assert ce.events(direction)[Reason.DATAGRAM_REASSEMBLED] == 1
 
 
 def test_later_fragments_follow_for_a_while() -> None:
@@ -306,6 +354,30 @@ def test_what_is_too_long_is_cut(mode: Mode) -> None:
     assert ce.events("upstream")[Reason.DATAGRAM_FRAGMENTED] == 1
     unfit = bytes(from_host(UDP(sport=40000, dport=80) / payload(1472), flags="DF"))
     assert ce.from_lan(unfit).reason is Reason.TOO_BIG
+
+
+@pytest.mark.parametrize("df", [False, True])
+def test_fragments_that_must_not_be_cut_are_not(df: bool) -> None:
+    """RFC 7915 section 4.1: the lowest IPv6 MTU is for packets without DF."""
+    settings = CeSettings(1480, mss=None, lowest_ipv6_mtu=1280)
+    ce = CustomerEdge(domain(Mode.MAP_T), settings)
+    flags = "DF+MF" if df else "MF"
+    udp = UDP(sport=40000, dport=80, len=2000, chksum=1) / payload(1400)
+    outcome = ce.from_lan(bytes(from_host(udp, id=9, flags=flags)))
+    assert [len(packet) for packet in outcome.packets] == ([1456] if df else [1280, 224])
+    assert outcomes(ce, piece(176, 1453, more=False, flags="DF")) == [Reason.TOO_BIG]
+
+
+def test_what_is_too_long_for_the_wan_is_turned_around_whole() -> None:
+    anyone = dict.fromkeys(Protocol, Filtering.EIF)
+    ce = new_ce(Mode.MAP_T, policy=dataclasses.replace(EACH_ITS_OWN, filtering=anyone))
+    sole(ce.from_lan(bytes(from_host(UDP(sport=40000, dport=80)))))
+    packet = IP(src=HOST, dst=OWN_IPV4, id=3) / UDP(sport=1, dport=PORT) / payload(3000)
+    outcome = ce.from_lan(bytes(packet))
+    assert outcome.reason is Reason.HAIRPINNED
+    (turned,) = outcome.packets
+    assert_sound(turned)
+    assert bytes(IP(turned)[UDP].payload) == payload(3000)
 
 
 def test_fragments_are_not_turned_around() -> None:
