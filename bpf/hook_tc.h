@@ -17,6 +17,16 @@
 
 enum { VLAN_ID_MASK = 0xfff };
 
+/* The words that a tail call takes along beside the packet. */
+enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
+
+/* Does not return where another program takes over. */
+INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
+{
+	kernel_tail_call(skb, MAP(programs), program);
+	return REASON_PROGRAM_MISSING;
+}
+
 INLINE const void *tc_data(const struct __sk_buff *skb)
 {
 	return (const void *)(long)skb->data;
@@ -83,6 +93,19 @@ struct tc_downstream {
 /* How a mode reads an IPv6 packet, turns it into IPv4 and writes it. `bytes` is the length of
  * the former, and becomes that of the latter. */
 typedef enum reason (*downstream_step)(struct __sk_buff *skb, struct tc_downstream *down);
+
+/* What may be an ICMP error, whoever sent it, goes to a program of its own. */
+INLINE enum reason tc_detour_64(struct __sk_buff *skb, enum reason reason)
+{
+	switch (reason) {
+	case REASON_ICMP_NOT_CARRIED:
+	case REASON_SOURCE_OUTSIDE_DOMAIN:
+	case REASON_NOT_ENCAPSULATED:
+		return tc_continue(skb, PROGRAM_ERROR_64);
+	default:
+		return reason;
+	}
+}
 
 /* The whole of a downstream program; the step is inlined into it. */
 INLINE int tc_downstream(struct __sk_buff *skb, downstream_step step)

@@ -8,6 +8,7 @@
  *   flow       the flow, once its port has been found
  *   refuse     nothing was left: the host is told
  *   hairpin    the packet is for a port of this CE: back into the LAN
+ *   error      ICMP errors, about packets from the domain (hook_tc_error_46.h)
  *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
@@ -27,8 +28,6 @@ enum {
 	RUNS_OF_RETRY = 4,
 	SEARCH_RUNS_MAX = 17, /* for a shared port: all of 1024 */
 };
-
-enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
 
 /* Where a packet is on the ladder. */
 enum ladder {
@@ -84,13 +83,6 @@ typedef enum reason (*port_step)(struct __sk_buff *skb, const struct tc_upstream
 
 /* How a mode turns the packet into IPv6 and writes it. */
 typedef enum reason (*emit_step)(struct __sk_buff *skb, const struct tc_upstream *up, __u16 port);
-
-/* The steps of the ladder do not return where another program takes over. */
-INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
-{
-	kernel_tail_call(skb, MAP(programs), program);
-	return REASON_PROGRAM_MISSING;
-}
 
 INLINE enum reason tc_refuse(struct __sk_buff *skb, enum reason reason)
 {
@@ -457,6 +449,17 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 	}
 }
 
+/* What is not for the fast path goes to a program of its own. */
+INLINE enum reason tc_detour_46(struct __sk_buff *skb, enum reason reason)
+{
+	switch (reason) {
+	case REASON_ICMP_NOT_CARRIED:
+		return tc_continue(skb, PROGRAM_ERROR);
+	default:
+		return reason;
+	}
+}
+
 /* The whole of an upstream program; both steps are inlined into it. */
 INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emit)
 {
@@ -464,8 +467,7 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 	__u16 port = 0;
 	enum reason reason = tc_admit_46(skb, &up);
 
-	if (!reason)
-		reason = find_port(skb, &up, &port);
+	reason = reason ? tc_detour_46(skb, reason) : find_port(skb, &up, &port);
 	if (!reason && is_hairpin(up.config, &up.packet)) {
 		skb->cb[CB_VALUE] = port;
 		reason = tc_continue(skb, PROGRAM_HAIRPIN);

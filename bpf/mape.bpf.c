@@ -3,11 +3,13 @@
  *
  *   mape_46         TC egress, and what it tail-calls:
  *   mape_46_…       see hook_tc_46.h
- *   mape_64         TC ingress
+ *   mape_64         TC ingress, and what it tail-calls:
+ *   mape_64_error   ICMP errors in the tunnel, and ICMPv6 errors about it
  *   mape_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_error_mape.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -78,6 +80,11 @@ PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 	return tc_refuse_and_tell(skb);
 }
 
+PROGRAM int mape_46_error(struct __sk_buff *skb)
+{
+	return tc_error_46(skb, is_encapsulatable_46, tc_encapsulate_error_46);
+}
+
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
@@ -117,7 +124,7 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 						   L2_LENGTH, down->bytes, &packet);
 
 	if (reason)
-		return reason;
+		return tc_detour_64(skb, reason);
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
 	down->bytes = packet.inner.total_length;
 	decapsulate_64(down->config, tc_data(skb), tc_end(skb), &packet, &out);
@@ -127,4 +134,9 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 PROGRAM int mape_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, decapsulate_and_emit_64);
+}
+
+PROGRAM int mape_64_error(struct __sk_buff *skb)
+{
+	return tc_downstream(skb, tc_error_64);
 }

@@ -3,11 +3,13 @@
  *
  *   mapt_46         TC egress, and what it tail-calls:
  *   mapt_46_…       see hook_tc_46.h
- *   mapt_64         TC ingress
+ *   mapt_64         TC ingress, and what it tail-calls:
+ *   mapt_64_error   ICMPv6 errors, whoever sent them
  *   mapt_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_error_mapt.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -74,6 +76,11 @@ PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 	return tc_refuse_and_tell(skb);
 }
 
+PROGRAM int mapt_46_error(struct __sk_buff *skb)
+{
+	return tc_error_46(skb, is_translatable_46, tc_translate_error_46);
+}
+
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
@@ -101,7 +108,7 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 						 down->bytes, &packet);
 
 	if (reason)
-		return reason;
+		return tc_detour_64(skb, reason);
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
 	down->bytes = ipv4_length_from_ipv6(&packet.ipv6);
 	translate_64(down->config, tc_data(skb), tc_end(skb), &packet, kernel_random(), &out);
@@ -111,4 +118,9 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 PROGRAM int mapt_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, translate_and_emit_64);
+}
+
+PROGRAM int mapt_64_error(struct __sk_buff *skb)
+{
+	return tc_downstream(skb, tc_translate_error_64);
 }

@@ -9,7 +9,7 @@
 #include "headers.h"
 #include "portable.h"
 
-enum { ICMP_UNREACHABLE = 3, REFUSAL_TTL = 64 };
+enum { REFUSAL_TTL = 64 };
 
 /* The refused packet's IPv4 header, and of its transport header what no port or checksum lies
  * beyond: a network card's pending TCP checksum is at octet 16. */

@@ -15,8 +15,18 @@ from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
-#: The tail-called programs (bpf/hook_tc_46.h).
-_STEPS = ("allocate", "reclaim", "share", "flow", "sweep", "hairpin", "refuse")
+#: The tail-called programs of every mode, by direction and step.
+_STEPS = (
+    "46_allocate",
+    "46_reclaim",
+    "46_share",
+    "46_flow",
+    "46_sweep",
+    "46_hairpin",
+    "46_refuse",
+    "46_error",
+    "64_error",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +85,9 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
 
 def _tail_called(prefix: str) -> dict[str, str]:
     """Names of the tail-called programs, and of where the others look for them."""
-    return {f"{prefix}_46_{step}": f"PROGRAM_{step.upper()}" for step in _STEPS}
+    return {f"{prefix}_{step}": _place(*step.split("_")) for step in _STEPS}
+
+
+def _place(direction: str, step: str) -> str:
+    """Of a program in the map of programs: upstream steps have no direction in their name."""
+    return f"PROGRAM_{step.upper()}" + ("" if direction == "46" else f"_{direction}")
