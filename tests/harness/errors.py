@@ -6,8 +6,11 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv6Address
 
+from scapy.layers.inet6 import IPv6, in6_chksum
+from scapy.utils import checksum
+
 from harness import packets
-from harness.domains import BR, DMR
+from harness.domains import BR
 from harness.packets import HOST, SERVER
 from mapxdp.model.domain import Domain
 
@@ -18,10 +21,10 @@ ROUTER6 = IPv6Address("2001:db8:77::1")
 OBJECTS = bytes.fromhex("20004cb3 0008 0101 00010203")
 
 
-def icmp(kind: tuple[int, int], word: int, body: bytes, *, checksum: int | None = None) -> bytes:
-    """An ICMP message; its checksum is right unless another is given."""
+def icmp(kind: tuple[int, int], word: int, body: bytes) -> bytes:
+    """An ICMP message, its checksum right."""
     data = struct.pack("!BBHI", *kind, 0, word) + body
-    value = packets.internet_checksum(data) if checksum is None else checksum
+    value = packets.internet_checksum(data)
     return data[:2] + struct.pack("!H", value) + data[4:]
 
 
@@ -85,4 +88,17 @@ def in_tunnel(
     return packets.ipv6(inner, packets.IPV4, BR, ce_domain.map_address, **outer)  # type: ignore[arg-type]
 
 
-__all__ = ["DMR", "OBJECTS", "ROUTER", "ROUTER6", "from_lan", "from_wan", "icmp", "icmpv6", "in_tunnel"]
+def assert_sound(packet: bytes) -> None:
+    """Lengths are right, and every checksum is what scapy makes of it."""
+    if packet[0] >> 4 == 6:
+        assert len(packet) == 40 + int.from_bytes(packet[4:6], "big")
+        if packet[6] == packets.IPV4:
+            assert_sound(packet[40:])
+            return
+        unset = packet[:42] + bytes(2) + packet[44:]
+        expected = in6_chksum(packets.ICMPV6, IPv6(unset), unset[40:])
+        assert packet[42:44] == struct.pack("!H", expected)
+        return
+    assert len(packet) == int.from_bytes(packet[2:4], "big")
+    assert checksum(packet[:20]) == 0
+    assert packet[22:24] == struct.pack("!H", checksum(packet[20:22] + bytes(2) + packet[24:]))
