@@ -30,7 +30,7 @@ MAP_ADDRESS = domain("map-t").map_address
 SERVER6 = rfc6052.embed(DMR, IPv4Address(SERVER))
 ROUTER_IN_DMR = rfc6052.embed(DMR, IPv4Address(ROUTER))
 #: Towards servers ports are shared, towards others a port is its owner's alone.
-REMOTE_PORTS = [53, HIGH]
+REMOTE_PORTS = [80, HIGH]
 UNREACHABLE, EXCEEDED, PORT_UNREACHABLE = (3, 1), (11, 0), (3, 3)
 UNREACHABLE6, TOO_BIG6, EXCEEDED6 = (1, 0), (2, 0), (3, 0)
 #: Where the checksum lies in a transport header.
