@@ -19,7 +19,7 @@ struct tc_error_46 {
 typedef enum reason (*kind_step)(const struct tc_error_46 *from);
 
 /* How it turns the error into IPv6. */
-typedef enum reason (*error_step)(struct __sk_buff *skb, struct tc_error_46 *from);
+typedef enum reason (*error_step)(struct __sk_buff *skb, const struct tc_error_46 *from);
 
 INLINE enum reason tc_admit_error_46(struct __sk_buff *skb, struct tc_error_46 *from,
 				     kind_step check_kind)

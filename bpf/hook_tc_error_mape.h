@@ -20,7 +20,7 @@ INLINE __be32 outer_source(const struct config *config, __be32 source)
 	return config->napt44 == NAPT44_NONE && is_own_ipv4(config, source) ? source : config->ipv4;
 }
 
-INLINE enum reason tc_encapsulate_error_46(struct __sk_buff *skb, struct tc_error_46 *from)
+INLINE enum reason tc_encapsulate_error_46(struct __sk_buff *skb, const struct tc_error_46 *from)
 {
 	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO;
 	const struct config *config = from->up.config;

@@ -46,6 +46,12 @@ INLINE struct error_layout lay_out_error(__u32 headers, __u32 payload, __u32 obj
 	return layout;
 }
 
+/* Octets behind the quoted IP headers. */
+INLINE __u32 laid_out(const struct error_layout *layout)
+{
+	return layout->payload + layout->padding + layout->objects;
+}
+
 /* Octets that are quoted where extension objects follow, of `body` after the ICMP header. */
 INLINE __u32 quoted_octets(__u32 length, __u32 body)
 {

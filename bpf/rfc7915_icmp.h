@@ -21,6 +21,11 @@ INLINE __u8 icmp_echo_from_icmpv6(__u8 type)
 #define KIND(type, code) ((type) << 8 | (code))
 enum { NO_KIND = 0xffff };
 
+INLINE __u32 kind_of(const struct icmp_error *icmp)
+{
+	return KIND(icmp->type, icmp->code);
+}
+
 INLINE __u32 icmpv6_kind_from_icmp(__u32 kind)
 {
 	switch (kind) {

@@ -91,7 +91,7 @@ def test_every_layout_fits(headers: int, unit: int, most: int, host_c: ctypes.CD
     out = (ctypes.c_uint32 * 4)()
     for payload in [*range(8, 140), *range(most - headers - 40, most - headers + 9), 2000]:
         for objects in (0, 1, 12, 100, most - 128, most - 127, 3000):
-            host_c.laid_out(headers, payload, objects, unit, most, out)
+            host_c.lay_out(headers, payload, objects, unit, most, out)
             kept, padding, moved, length = out
             quote = headers + kept + padding
             assert quote + moved <= most
