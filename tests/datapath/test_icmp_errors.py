@@ -17,9 +17,12 @@ from harness.follower import Follower, source_port
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared
 from harness.traffic import FromWan, downstream_packet
+from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052
-from mapxdp.model.napt44 import Filtering
+from mapxdp.model.napt44 import Filtering, Forward
+from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
+from mapxdp.model.virtual_range import virtual_base
 from mapxdp.reasons import Reason
 from mapxdp.software.verdict import Outcome
 
@@ -487,6 +490,64 @@ def test_of_two_hosts_on_one_port(mode: str, loaded_ces: LoadedCes) -> None:
         made = carried(follower.from_wan(exceeded(follower, left)))
         assert made[16:20] == packets.v4(host)
         assert made[40:] == packet[12:]
+
+
+def test_a_port_forward(ce: LoadedCe) -> None:
+    """It never expires, and has whoever has been told of it."""
+    forward = Forward(Protocol.UDP, 1232, IPv4Address("192.168.1.20"), 443)
+    ce.reset(policy=policy(forwards=(forward,)))
+    ce.advance(100_000)
+    step = FromWan("udp", 1232, SERVER, HIGH, 0, b"0123", b"", 0, 0)
+    came = downstream_packet(ce.domain, step, 1232)
+    arrived = sole(ce.from_wan(came))
+    error = errors.from_lan(PORT_UNREACHABLE, arrived, source="192.168.1.20")
+    made = carried(ce.from_lan(error))
+    assert made[48:] == came if ce.domain.mode.translates else made[68:] == came[40:]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_without_napt44(protocol: str, mode: str, loaded_ces: LoadedCes) -> None:
+    """The quoted packet has the public address and a port of the set on either side."""
+    follower = Follower(loaded_ces.example(mode, napt44=Napt44Kind.NONE))
+    sent = lan_packet(protocol, PUBLIC, 1232)
+    left = sole(follower.from_lan(sent))
+    made = carried(follower.from_wan(exceeded(follower, left)))
+    assert (made[16:20], made[40:]) == (packets.v4(PUBLIC), sent[12:])
+    for public, port, expected in (
+        (PUBLIC, 1232, Reason.TRANSLATED),
+        (PUBLIC, 1236, Reason.PORT_OUTSIDE_SET),
+        (HOST, 1232, Reason.SOURCE_NOT_OURS),
+    ):
+        quoted = packets.ipv4(packets.udp(SERVER, public, 53, port), packets.UDP, SERVER, public)
+        for source in (public, HOST):
+            error = errors.from_lan(PORT_UNREACHABLE, quoted, source=source)
+            assert follower.from_lan(error).reason is expected
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_with_netfilters_napt44(protocol: str, ce: LoadedCe) -> None:
+    """The kernel knows the virtual port, the domain the one of the set that it stands for."""
+    ce.reset(napt44=Napt44Kind.NETFILTER)
+    ports, base = list(ce.domain.port_set), virtual_base(ce.domain.port_set)
+    for position in (0, 100, len(ports) - 1):
+        sent = lan_packet(protocol, PUBLIC, base + position)
+        left = sole(ce.from_lan(sent))
+        assert source_port(left) == ports[position]
+        if ce.domain.mode.translates:
+            error = errors.from_wan(ce.domain, EXCEEDED6, left)
+        else:
+            error = errors.in_tunnel(ce.domain, EXCEEDED, left[40:])
+        assert carried(ce.from_wan(error))[40:] == sent[12:]
+        kind = "echo reply" if protocol == "echo" else protocol
+        step = FromWan(kind, ports[position], SERVER, HIGH, packets.ACK, b"0123", b"", 0, 0)
+        came = downstream_packet(ce.domain, step, ports[position])
+        arrived = sole(ce.from_wan(came))
+        made = carried(ce.from_lan(errors.from_lan(PORT_UNREACHABLE, arrived, source=PUBLIC)))
+        assert made[48:] == came if ce.domain.mode.translates else made[68:] == came[40:]
+    quoted = packets.ipv4(packets.udp(SERVER, PUBLIC, 53, base - 1), packets.UDP, SERVER, PUBLIC)
+    outcome = ce.from_lan(errors.from_lan(PORT_UNREACHABLE, quoted, source=PUBLIC))
+    assert reason_of(outcome) is Reason.VIRTUAL_PORT
 
 
 def test_from_a_router_without_ipv4(loaded_ces: LoadedCes) -> None:
