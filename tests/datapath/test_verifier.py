@@ -24,7 +24,7 @@ BUDGETS = {
     "46_sweep": 40_000,  # 31 039
     "46_hairpin": 6_000,  # 4 611
     "46_refuse": 3_000,  # 1 771
-    "46_error": 70_000,  # 48 592
+    "46_error": 70_000,  # 46 190
     "64_error": 50_000,  # 34 429
 }
 UNSHARED = MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, ea_length=8)
