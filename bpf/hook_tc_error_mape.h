@@ -27,8 +27,10 @@ INLINE enum reason tc_encapsulate_error_46(struct __sk_buff *skb, const struct t
 	const struct ipv4_view *ipv4 = &from->up.packet.ipv4;
 	struct ipv6_header outer;
 	struct ipv4_header inner;
+	__be32 far_end[4];
 
-	tunnel_header(ipv4, config->map_address, config->far_end, &outer);
+	tunnel_destination(config, ipv4->header.destination, from->ends.source_port, far_end);
+	tunnel_header(ipv4, config->map_address, far_end, &outer);
 	ipv4_header_renumbered(&ipv4->header, outer_source(config, ipv4->header.source),
 			       ipv4->header.destination, ipv4->header.tos, &inner);
 	if (tc_renumber_error(skb, &from->error, &from->quote, &from->ends))
@@ -46,6 +48,7 @@ struct tc_error_64 {
 	struct tc_error error;
 	struct quote4 quote;
 	struct quoted_ends ends; /* as the LAN knows them */
+	__be32 far_end[4];	 /* of the quoted tunnel packet */
 };
 
 /* The quoted packet is this CE's, by address and port. */
@@ -127,8 +130,9 @@ INLINE enum reason tc_read_tunnel_quote(struct __sk_buff *skb, struct tc_error_6
 	if (*offset + sizeof(outer) > end ||
 	    kernel_skb_load_bytes(skb, *offset, &outer, sizeof(outer)))
 		return REASON_QUOTE_INVALID;
-	if (!is_tunnel_header(&outer, config->map_address, config->far_end))
+	if (!is_tunnel_header(&outer, config->map_address))
 		return REASON_QUOTE_INVALID;
+	__builtin_memcpy(from->far_end, outer.destination, sizeof(from->far_end));
 	*offset += sizeof(outer);
 	if (outer.next_header == EXTENSION_DESTINATION) {
 		if (*offset + sizeof(limit) > end ||
@@ -141,6 +145,16 @@ INLINE enum reason tc_read_tunnel_quote(struct __sk_buff *skb, struct tc_error_6
 		return REASON_QUOTE_INVALID;
 	}
 	return tc_read_quote4(skb, *offset, end, &from->quote);
+}
+
+/* The quoted tunnel packet went where this CE sends packets to that destination. */
+INLINE _Bool is_far_end_right(const struct tc_error_64 *from)
+{
+	__be32 far_end[4];
+
+	tunnel_destination(from->config, from->quote.header.destination,
+			   from->quote.transport.destination_port, far_end);
+	return same_ipv6(from->far_end, far_end);
 }
 
 /* From the quoted packet in the tunnel, which is at `offset`, to who sent it. */
@@ -159,6 +173,8 @@ INLINE enum reason tc_read_sent_quote(struct __sk_buff *skb, struct tc_error_64 
 		reason = check_sent(from->config, &from->quote);
 	if (reason)
 		return reason;
+	if (!is_far_end_right(from))
+		return REASON_QUOTE_INVALID;
 	if (is_refusal_by_br(icmp))
 		return REASON_BR_REFUSED;
 	if (!concerns_inner(icmp, &from->quote.header, is_limit))

@@ -109,6 +109,7 @@ INLINE enum reason tc_read_sent_quote(struct __sk_buff *skb, struct tc_error_64 
 	const struct icmp_error *icmp = &from->error.icmp;
 	struct quote6 *quote = &from->quote;
 	struct port_set set = port_set_of(config);
+	__be32 remote;
 	enum reason reason;
 
 	if (icmpv6_has_length(icmp->type))
@@ -116,11 +117,12 @@ INLINE enum reason tc_read_sent_quote(struct __sk_buff *skb, struct tc_error_64 
 	reason = tc_read_quote6(skb, tc_quote_offset(&from->error), from->error.quote_end, quote);
 	if (reason)
 		return reason;
-	if (!same_ipv6(quote->header.source, config->map_address) ||
-	    !under_prefix(quote->header.destination, config->far_end, config->dmr_length))
+	if (!is_map_address(config, quote->header.source) || quoted_remote(config, quote, &remote))
 		return REASON_QUOTE_INVALID;
 	if (!port_in_set(&set, quote->transport.source_port))
 		return REASON_PORT_OUTSIDE_SET;
+	from->ends =
+		quoted_ends(ipv4_of_own(config, quote->header.source), remote, &quote->transport);
 	return is_refusal_of_source(icmp) ? REASON_BR_REFUSED : REASON_TRANSLATED;
 }
 
@@ -136,9 +138,9 @@ INLINE enum reason tc_admit_error_64(struct __sk_buff *skb, struct tc_error_64 *
 
 	if (reason)
 		return reason;
-	no_error = under_prefix(ipv6->source, config->far_end, config->dmr_length)
-			   ? REASON_ICMP_NOT_CARRIED
-			   : REASON_SOURCE_OUTSIDE_DOMAIN;
+	no_error = rule_of_translated(config, ipv6->source) == NO_RULE
+			   ? REASON_SOURCE_OUTSIDE_DOMAIN
+			   : REASON_ICMP_NOT_CARRIED;
 	if (ipv6->next_header != PROTOCOL_ICMPV6 || check_payload(ipv6, available) ||
 	    ipv6->payload_length < sizeof(error->icmp) ||
 	    !tc_read_error(skb, L2_LENGTH + sizeof(struct ipv6_header), end, error) ||
@@ -153,9 +155,6 @@ INLINE enum reason tc_admit_error_64(struct __sk_buff *skb, struct tc_error_64 *
 	reason = tc_read_sent_quote(skb, from);
 	if (reason)
 		return reason;
-	from->ends = quoted_ends(
-		config->ipv4, rfc6052_extract(from->quote.header.destination, config->dmr_length),
-		&from->quote.transport);
 	return find_quoted_sender(config, &from->quote.transport, &from->ends);
 }
 

@@ -8,8 +8,8 @@
 #include "quote.h"
 #include "reasons.h"
 #include "rfc4884.h"
-#include "rfc6052.h"
 #include "rfc7915_46.h"
+#include "rules.h"
 
 /* All that is before the quoted payload. The Fragment header is there where the quote has one. */
 struct error_front_46 {
@@ -60,15 +60,16 @@ INLINE enum reason translate_error_46(const struct config *config, const struct 
 {
 	struct error_front_46 *front = &out->front;
 	struct ipv4_view longer = *ipv4;
+	__be32 own[4];
 	__be32 destination[4];
 	enum reason reason = icmpv6_error_from_icmp(
 		config, icmp, host16(quote->header.total_length), &front->icmp);
 
 	if (reason)
 		return reason;
-	rfc6052_embed(config->far_end, config->dmr_length, ends->source, front->quoted.source);
-	__builtin_memcpy(front->quoted.destination, config->map_address,
-			 sizeof(front->quoted.destination));
+	translated_source(config, ends->destination, own);
+	translated_destination(config, ends->source, ends->source_port, front->quoted.source);
+	__builtin_memcpy(front->quoted.destination, own, sizeof(own));
 	out->quoted_headers =
 		quote_in_ipv6(quote, ends, &front->quoted, &front->fragment, &out->change);
 	if (!icmpv6_has_length(front->icmp.type))
@@ -79,8 +80,8 @@ INLINE enum reason translate_error_46(const struct config *config, const struct 
 		front->icmp.word = net32(out->layout.length << 24);
 	longer.total_length = sizeof(struct ipv4_header) + sizeof(front->icmp) +
 			      out->quoted_headers + laid_out(&out->layout);
-	rfc6052_embed(config->far_end, config->dmr_length, ipv4->header.destination, destination);
-	ipv6_header_from_ipv4(&longer, config->map_address, destination, &front->outer);
+	translated_destination(config, ipv4->header.destination, ends->source_port, destination);
+	ipv6_header_from_ipv4(&longer, own, destination, &front->outer);
 	return REASON_TRANSLATED;
 }
 

@@ -7,6 +7,7 @@
 #include "choose.h"
 #include "quote.h"
 #include "rfc4884.h"
+#include "rules.h"
 
 /* All that is before the quoted payload. */
 struct error_front_64 {
@@ -52,14 +53,30 @@ INLINE enum reason icmp_error_from_icmpv6(const struct config *config, const str
 	return REASON_TRANSLATED;
 }
 
+/* Whom the quoted packet was for: the far end and the port have to belong together. */
+INLINE enum reason quoted_remote(const struct config *config, const struct quote6 *quote,
+				 __be32 *remote)
+{
+	const __be32 *destination = quote->header.destination;
+	__u32 rule = rule_of_translated(config, destination);
+
+	if (rule == NO_RULE)
+		return REASON_QUOTE_INVALID;
+	*remote = ipv4_of_translated(config, rule, destination);
+	return check_source_64(rule, destination, *remote, quote->transport.destination_port)
+		       ? REASON_QUOTE_INVALID
+		       : REASON_TRANSLATED;
+}
+
 /* RFC 6791: routers on the way have no IPv4 address. */
 INLINE __be32 error_source(const struct config *config, const struct ipv6_view *ipv6)
 {
+	__u32 rule = rule_of_translated(config, ipv6->source);
 	__be32 source;
 
-	if (!under_prefix(ipv6->source, config->far_end, config->dmr_length))
+	if (rule == NO_RULE)
 		return config->icmp_error_source;
-	source = rfc6052_extract(ipv6->source, config->dmr_length);
+	source = ipv4_of_translated(config, rule, ipv6->source);
 	return is_martian(source) ? config->icmp_error_source : source;
 }
 

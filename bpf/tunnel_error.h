@@ -28,11 +28,9 @@ struct tunnel_error {
 	struct icmp_error icmp;
 };
 
-INLINE _Bool is_tunnel_header(const struct ipv6_header *header, const __be32 source[4],
-			      const __be32 destination[4])
+INLINE _Bool is_tunnel_header(const struct ipv6_header *header, const __be32 source[4])
 {
-	return host32(header->version_class_flow) >> 28 == 6 && same_ipv6(header->source, source) &&
-	       same_ipv6(header->destination, destination);
+	return host32(header->version_class_flow) >> 28 == 6 && same_ipv6(header->source, source);
 }
 
 INLINE _Bool is_tunnel_limit(const struct tunnel_limit *limit)

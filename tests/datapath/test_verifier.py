@@ -24,8 +24,8 @@ BUDGETS = {
     "46_sweep": 40_000,  # 31 039
     "46_hairpin": 6_000,  # 4 611
     "46_refuse": 3_000,  # 1 771
-    "46_error": 70_000,  # 46 190
-    "64_error": 50_000,  # 34 429
+    "46_error": 90_000,  # 61 103
+    "64_error": 90_000,  # 62 536
 }
 UNSHARED = MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, ea_length=8)
 

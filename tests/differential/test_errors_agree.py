@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from random import Random
 
 import pytest
@@ -18,18 +19,29 @@ from hypothesis import strategies as st
 
 from harness import errors, packets, traffic
 from harness.ce import LoadedCes
-from harness.domains import BR, LW4O6, domain
+from harness.domains import BR, EXAMPLE_RULE, LW4O6, domain
 from harness.exchange import lan_packet
 from harness.follower import Follower, is_translated, source_port
 from harness.packets import SERVER
 from harness.policies import policy, shared, strict
 from mapxdp.datapath.tables import Napt44Kind
+from mapxdp.model.rule import MappingRule
 from mapxdp.reasons import Reason
 
 EXAMPLES = int(os.environ.get("MAPXDP_EXAMPLES", "25"))
 ERRORS_OF_EACH = 20
 pytestmark = pytest.mark.timeout(600 + EXAMPLES)
-DOMAINS = {"map-t": domain("map-t"), "map-e": domain("map-e"), "lw4o6": LW4O6}
+#: The server's addresses are those of other CEs.
+PEERS = MappingRule(
+    IPv6Network("2001:db8:4200::/40"), IPv4Network("198.51.100.0/24"), 8, forwarding=True
+)
+DOMAINS = {
+    "map-t": domain("map-t"),
+    "map-e": domain("map-e"),
+    "lw4o6": LW4O6,
+    "map-t mesh": replace(domain("map-t"), rules=(EXAMPLE_RULE, PEERS)),
+    "map-e mesh": replace(domain("map-e"), rules=(EXAMPLE_RULE, PEERS)),
+}
 POLICIES = [policy(), strict(), shared()]
 MTUS = [0, 68, 1260, 1279, 1280, 1400, 1480, 1500, 9000, 65535, 1 << 31]
 OPTIONS = [None, None, None, b"\x01" * 4, b"\x01" * 20, b"\x01" * 40]
