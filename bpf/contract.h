@@ -98,6 +98,10 @@ enum rule_geometry {
 	RULE_CHAIN_MAX = 4, /* rules that are asked for one destination, one after the other */
 };
 
+/* Room to move the end of an ICMP error, with zeros before it; beyond what is used of it, for the
+ * verifier. */
+enum objects_geometry { OBJECTS_PADDING = 128, OBJECTS_MAX = 2048 };
+
 enum config_geometry {
 	ON_LINK_MAX = 8,
 	WORD_BITS = 64,
@@ -353,6 +357,13 @@ enum command_result { COMMAND_DONE, COMMAND_CHANGED, COMMAND_INDEX_FULL, COMMAND
  * the verifier see that it is not exceeded. */
 struct scratch {
 	__u32 word[SCRATCH_WORDS];
+};
+
+/* The extension objects of an ICMP error (RFC 4884), while the quote before them changes size. */
+struct objects {
+	__u8 zeros[OBJECTS_PADDING];
+	__u8 octets[OBJECTS_MAX];
+	__u8 beyond[OBJECTS_PADDING];
 };
 
 struct counter {

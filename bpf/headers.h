@@ -32,6 +32,25 @@ enum icmp_type {
 	ICMPV6_ECHO_REPLY = 129,
 };
 
+enum icmp_error_type {
+	ICMP_UNREACHABLE = 3,
+	ICMP_TIME_EXCEEDED = 11,
+	ICMP_PARAMETER_PROBLEM = 12,
+	ICMPV6_UNREACHABLE = 1,
+	ICMPV6_TOO_BIG = 2,
+	ICMPV6_TIME_EXCEEDED = 3,
+	ICMPV6_PARAMETER_PROBLEM = 4,
+	ICMPV6_INFORMATIONAL = 128, /* from here on there are no errors */
+};
+
+enum icmp_error_code {
+	ICMP_HOST_UNREACHABLE = 1,
+	ICMP_FRAGMENTATION_NEEDED = 4,
+	ICMP_SOURCE_ROUTE_FAILED = 5,
+	ICMPV6_POLICY = 5,
+	ICMPV6_REJECT_ROUTE = 6,
+};
+
 enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
 /* The first octet of an IPv4 header without options: version 4, five 32-bit words. */
@@ -42,6 +61,8 @@ enum ipv4_fragment_bits {
 	IPV4_MORE_FRAGMENTS = 0x2000,
 	IPV4_FRAGMENT_OFFSET = 0x1fff,
 };
+
+enum ipv6_fragment_bits { IPV6_MORE_FRAGMENTS = 0x0001, IPV6_FRAGMENT_OFFSET = 0xfff8 };
 
 struct ipv4_header {
 	__u8 version_and_length;
@@ -92,10 +113,28 @@ struct icmp_header {
 	__be16 sequence;
 };
 
+/* The start of an ICMP or ICMPv6 error. What the word holds depends on the type: a pointer, an
+ * MTU, the length of the quote that follows. */
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__be32 word;
+};
+
+struct ipv6_fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 fragment; /* offset in octets, whose last 3 bits are 0; the last bit: more */
+	__be32 identification;
+};
+
 _Static_assert(sizeof(struct ipv4_header) == 20, "RFC 791");
 _Static_assert(sizeof(struct ipv6_header) == 40, "RFC 8200");
 _Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293");
 _Static_assert(sizeof(struct udp_header) == 8, "RFC 768");
 _Static_assert(sizeof(struct icmp_header) == 8, "RFC 792");
+_Static_assert(sizeof(struct icmp_error) == 8, "RFC 792");
+_Static_assert(sizeof(struct ipv6_fragment_header) == 8, "RFC 8200");
 
 #endif

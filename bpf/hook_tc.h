@@ -119,6 +119,11 @@ INLINE enum reason tc_detour_64(struct __sk_buff *skb, const struct config *conf
 	switch (reason) {
 	case REASON_EXTENSION_HEADER:
 		return tc_continue(skb, PROGRAM_EXTENSION_64);
+	/* What may be an ICMP error, whoever sent it. */
+	case REASON_ICMP_NOT_CARRIED:
+	case REASON_SOURCE_OUTSIDE_DOMAIN:
+	case REASON_NOT_ENCAPSULATED:
+		return tc_continue(skb, PROGRAM_ERROR_64);
 	case REASON_PROTOCOL_WITHOUT_PORTS:
 		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER_64) : reason;
 	default:

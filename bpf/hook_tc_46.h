@@ -8,6 +8,7 @@
  *   flow       the flow, once its port has been found
  *   refuse     nothing was left, or the packet is too big: the host is told
  *   hairpin    the packet is for a port of this CE: back into the LAN
+ *   error      ICMP errors, about packets from the domain (hook_tc_error_46.h)
  *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
@@ -453,6 +454,8 @@ INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct config *conf
 				enum reason reason)
 {
 	switch (reason) {
+	case REASON_ICMP_NOT_CARRIED:
+		return tc_continue(skb, PROGRAM_ERROR);
 	case REASON_SOURCE_ROUTE:
 		return tc_continue(skb, PROGRAM_OPTIONS);
 	case REASON_UDP_CHECKSUM_ZERO:

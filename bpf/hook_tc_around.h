@@ -66,7 +66,7 @@ INLINE _Bool tc_is_icmp_error(struct __sk_buff *skb, const struct ipv4_header *i
 	if (ipv4->protocol != PROTOCOL_ICMP)
 		return 0;
 	return kernel_skb_load_bytes(skb, L2_LENGTH + ipv4_header_length(ipv4), &type, 1) ||
-	       is_icmp_error(type);
+	       reports_an_error(type);
 }
 
 /* The packet becomes the ICMP error about it. False where that is not possible. A checksum that
@@ -74,7 +74,7 @@ INLINE _Bool tc_is_icmp_error(struct __sk_buff *skb, const struct ipv4_header *i
 INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *up, enum reason why)
 {
 	const struct ipv4_view *ipv4 = &up->packet.ipv4;
-	__u32 quoted = length_from(QUOTE_MIN, quoted_octets(&ipv4->header));
+	__u32 quoted = length_from(QUOTE_MIN, refusal_quote(&ipv4->header));
 	struct scratch *scratch = the_scratch();
 	struct refusal refusal = {};
 
@@ -103,7 +103,7 @@ INLINE _Bool tc_may_tell(struct __sk_buff *skb, const struct tc_upstream *up, en
 	const struct ipv4_view *ipv4 = &up->packet.ipv4;
 
 	return refusal_code(up->config, why) && !skb->gso_size && may_tell(&ipv4->header, why) &&
-	       quoted_octets(&ipv4->header) <= ipv4->total_length &&
+	       refusal_quote(&ipv4->header) <= ipv4->total_length &&
 	       !tc_is_icmp_error(skb, &ipv4->header) &&
 	       take_budget(&the_pool()->refusal_budget, current_tick(up->config),
 			   up->config->refusals_per_tick);

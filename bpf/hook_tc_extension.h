@@ -86,7 +86,7 @@ INLINE _Bool tc_is_icmpv6_error(struct __sk_buff *skb, const struct extensions *
 
 	if (extensions->next_header != PROTOCOL_ICMPV6)
 		return is_skipped(extensions->next_header);
-	return kernel_skb_load_bytes(skb, offset, &type, 1) || type < ICMPV6_FIRST_QUERY;
+	return kernel_skb_load_bytes(skb, offset, &type, 1) || type < ICMPV6_INFORMATIONAL;
 }
 
 /* The packet becomes the ICMPv6 error about it. False where that is not possible. */

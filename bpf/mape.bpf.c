@@ -5,10 +5,12 @@
  *   mape_46_…       see hook_tc_46.h
  *   mape_64         TC ingress, and what it tail-calls:
  *   mape_64_…       see hook_tc_extension.h
+ *   mape_64_error   ICMP errors in the tunnel, and ICMPv6 errors about it
  *   mape_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_error_mape.h"
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
@@ -89,6 +91,11 @@ PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 PROGRAM int mape_46_mss(struct __sk_buff *skb)
 {
 	return tc_mss(skb, DIRECTION_46);
+}
+
+PROGRAM int mape_46_error(struct __sk_buff *skb)
+{
+	return tc_error_46(skb, is_encapsulatable_46, tc_encapsulate_error_46);
 }
 
 PROGRAM int mape_control(struct __sk_buff *skb)
@@ -206,4 +213,9 @@ INLINE enum reason decapsulate_other_and_emit_64(struct __sk_buff *skb, struct t
 PROGRAM int mape_64_other(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, decapsulate_other_and_emit_64);
+}
+
+PROGRAM int mape_64_error(struct __sk_buff *skb)
+{
+	return tc_downstream_once(skb, tc_error_64);
 }

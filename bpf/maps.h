@@ -19,6 +19,7 @@
  *   events     the log of mappings
  *   counters   per direction and reason; written by the datapath, read by the views
  *   scratch    a part of a packet, while one program run looks at it
+ *   objects    the end of an ICMP error, while one program run moves it
  *   programs   tail calls; written by the loader, one map for each load
  *   instance   written once by the control plane
  */
@@ -42,6 +43,7 @@
 	X(events, RINGBUF, void, void, EVENT_BYTES, 0) \
 	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * (REASONS_MAX + 0), 0) \
 	X(scratch, PERCPU_ARRAY, __u32, struct scratch, 1, 0) \
+	X(objects, PERCPU_ARRAY, __u32, struct objects, 1, 0) \
 	X(programs, PROG_ARRAY, __u32, __u32, PROGRAMS, 0) \
 	X(instance, ARRAY, __u32, struct instance, 1, 0)
 /* clang-format on */

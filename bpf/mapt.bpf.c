@@ -5,10 +5,12 @@
  *   mapt_46_…       see hook_tc_46.h and hook_tc_prepare.h
  *   mapt_64         TC ingress, and what it tail-calls:
  *   mapt_64_…       see hook_tc_extension.h
+ *   mapt_64_error   ICMPv6 errors, whoever sent them
  *   mapt_control    run by the control plane
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_error_mapt.h"
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
@@ -99,6 +101,11 @@ PROGRAM int mapt_46_options(struct __sk_buff *skb)
 PROGRAM int mapt_46_checksum(struct __sk_buff *skb)
 {
 	return tc_checksum(skb);
+}
+
+PROGRAM int mapt_46_error(struct __sk_buff *skb)
+{
+	return tc_error_46(skb, is_translatable_46, tc_translate_error_46);
 }
 
 PROGRAM int mapt_control(struct __sk_buff *skb)
@@ -227,4 +234,9 @@ INLINE enum reason translate_other_and_emit_64(struct __sk_buff *skb, struct tc_
 PROGRAM int mapt_64_other(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, translate_other_and_emit_64);
+}
+
+PROGRAM int mapt_64_error(struct __sk_buff *skb)
+{
+	return tc_downstream_once(skb, tc_translate_error_64);
 }

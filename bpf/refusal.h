@@ -10,9 +10,7 @@
 #include "parse.h"
 #include "portable.h"
 
-enum { ICMP_UNREACHABLE = 3, REFUSAL_TTL = 64, FRAGMENT_HEADER_LENGTH = 8 };
-
-enum unreachable_code { ICMP_FRAGMENTATION_NEEDED = 4, ICMP_SOURCE_ROUTE_FAILED = 5 };
+enum { REFUSAL_TTL = 64, FRAGMENT_HEADER_LENGTH = 8 };
 
 /* Of the transport header, what no port or checksum lies beyond: a network card's pending TCP
  * checksum is at octet 16. */
@@ -52,12 +50,12 @@ INLINE _Bool may_tell(const struct ipv4_header *ipv4, enum reason why)
 }
 
 /* The error messages of RFC 792; what else ICMP carries is answered as any packet is. */
-INLINE _Bool is_icmp_error(__u8 type)
+INLINE _Bool reports_an_error(__u8 type)
 {
 	return type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
 }
 
-INLINE __u32 quoted_octets(const struct ipv4_header *ipv4)
+INLINE __u32 refusal_quote(const struct ipv4_header *ipv4)
 {
 	return ipv4_header_length(ipv4) +
 	       (ipv4->protocol == PROTOCOL_TCP ? QUOTED_TCP : QUOTED_OTHER);

@@ -12,13 +12,7 @@
 #include "reasons.h"
 
 /* An error is no longer than what every link carries. */
-enum { REFUSAL_64_MAX = 1280, REFUSAL_64_HOP_LIMIT = 64, ICMPV6_FIRST_QUERY = 128 };
-
-enum icmpv6_error {
-	ICMPV6_UNREACHABLE = 1,
-	ICMPV6_SOURCE_POLICY = 5, /* code: the source address failed the ingress policy */
-	ICMPV6_PARAMETER_PROBLEM = 4,
-};
+enum { REFUSAL_64_MAX = 1280, REFUSAL_64_HOP_LIMIT = 64 };
 
 struct icmpv6_error_header {
 	__u8 type;
@@ -57,7 +51,7 @@ INLINE void refuse_packet_64(enum reason why, const struct ipv6_view *packet, __
 	__builtin_memcpy(out->ipv6.source, packet->destination, sizeof(out->ipv6.source));
 	__builtin_memcpy(out->ipv6.destination, packet->source, sizeof(out->ipv6.destination));
 	out->icmp.type = is_route ? ICMPV6_PARAMETER_PROBLEM : ICMPV6_UNREACHABLE;
-	out->icmp.code = is_route ? 0 : ICMPV6_SOURCE_POLICY;
+	out->icmp.code = is_route ? 0 : ICMPV6_POLICY;
 	out->icmp.pointer = is_route ? net32(pointer) : 0;
 	sum += sum_ipv6(out->ipv6.source) + sum_ipv6(out->ipv6.destination) +
 	       out->ipv6.payload_length + net16(PROTOCOL_ICMPV6) +

@@ -27,6 +27,8 @@ _STEPS = (
     "46_refuse",
     "46_other",
     "46_mss",
+    "46_error",
+    "64_error",
     "64_extension",
     "64_other",
     "64_mss",

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from harness import packets
+from harness import errors, packets
 from harness.ce import LoadedCe, LoadedCes, inconsistencies
 from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
@@ -110,9 +110,18 @@ UPSTREAM: dict[str, tuple[Reason, bytes]] = {
     ),
     "icmp cut": (Reason.MALFORMED_TRANSPORT, packets.ipv4(packets.echo(7)[:7], packets.ICMP)),
     "icmp unreachable": (
-        Reason.ICMP_NOT_CARRIED,
+        Reason.ICMP_CHECKSUM,
         packets.ipv4(b"\x03\x03" + bytes(6) + upstream()[:28], packets.ICMP),
     ),
+    "icmp unreachable about half a packet": (
+        Reason.QUOTE_INVALID,
+        errors.from_lan((3, 3), upstream()[:27]),
+    ),
+    "icmp unreachable about a packet that nobody got": (
+        Reason.NO_MAPPING,
+        errors.from_lan((3, 3), upstream()),
+    ),
+    "icmp redirect": (Reason.ICMP_NOT_CARRIED, errors.from_lan((5, 0), upstream())),
     "icmp timestamp": (Reason.ICMP_NOT_CARRIED, packets.ipv4(b"\x0d" + bytes(19), packets.ICMP)),
     "larger than the mtu": (
         Reason.TOO_BIG,
@@ -254,12 +263,24 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(packets.udp(OTHER6, MAP_ADDRESS, 1, PORT), packets.UDP, OTHER6, MAP_ADDRESS),
     ),
     "router's icmpv6 error": (
-        Reason.SOURCE_OUTSIDE_DOMAIN,
+        Reason.ICMP_CHECKSUM,
         packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, OTHER6, MAP_ADDRESS),
     ),
     "icmpv6 error from the dmr": (
-        Reason.ICMP_NOT_CARRIED,
+        Reason.ICMP_CHECKSUM,
         packets.ipv6(b"\x02" + bytes(47), packets.ICMPV6, SERVER6, MAP_ADDRESS),
+    ),
+    "half an icmpv6 error": (
+        Reason.SOURCE_OUTSIDE_DOMAIN,
+        packets.ipv6(b"\x02" + bytes(6), packets.ICMPV6, OTHER6, MAP_ADDRESS),
+    ),
+    "neighbour solicitation from a router": (
+        Reason.SOURCE_OUTSIDE_DOMAIN,
+        packets.ipv6(b"\x87" + bytes(23), packets.ICMPV6, OTHER6, MAP_ADDRESS),
+    ),
+    "neighbour solicitation from the dmr": (
+        Reason.ICMP_NOT_CARRIED,
+        packets.ipv6(b"\x87" + bytes(23), packets.ICMPV6, SERVER6, MAP_ADDRESS),
     ),
     "icmp in ipv6": (
         Reason.PROTOCOL_WITHOUT_PORTS,
@@ -318,8 +339,12 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         packets.ipv6(b"\x80" + bytes(7), packets.ICMPV6, OTHER6, MAP_ADDRESS),
     ),
     "icmpv6 from the br": (
-        Reason.NOT_ENCAPSULATED,
+        Reason.ICMP_CHECKSUM,
         packets.ipv6(b"\x01" + bytes(47), packets.ICMPV6, BR, MAP_ADDRESS),
+    ),
+    "half an icmpv6 error": (
+        Reason.NOT_ENCAPSULATED,
+        packets.ipv6(b"\x01" + bytes(6), packets.ICMPV6, BR, MAP_ADDRESS),
     ),
     "fragment from elsewhere": (
         Reason.NOT_ENCAPSULATED,
@@ -345,8 +370,12 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
     "inner version 6": (Reason.MALFORMED_IPV4, tunnelled(b"\x65" + inner()[1:])),
     "inner length beyond the outer": (Reason.MALFORMED_IPV4, tunnelled(inner(total_length=200))),
     "inner fragment": (Reason.FRAGMENT_INVALID, tunnelled(inner(fragment=0x2000))),
-    "inner icmp error": (
+    "inner icmp redirect": (
         Reason.ICMP_NOT_CARRIED,
+        tunnelled(packets.ipv4(b"\x05" + bytes(35), packets.ICMP, SERVER, PUBLIC)),
+    ),
+    "inner icmp error": (
+        Reason.ICMP_CHECKSUM,
         tunnelled(packets.ipv4(b"\x0b" + bytes(35), packets.ICMP, SERVER, PUBLIC)),
     ),
     "congestion mark on not-ect": (
@@ -380,6 +409,15 @@ def test_filtered(ce: LoadedCe) -> None:
     send(ce, port=PORT)
     assert note(receive(ce, PORT).reason) is Reason.TRANSLATED
     assert note(receive(ce, PORT, remote="203.0.113.9").reason) is Reason.FILTERED
+
+
+def test_icmp_errors(ce: LoadedCe) -> None:
+    (left,) = send(ce, port=PORT).packets
+    refused = errors.from_wan(ce.domain, (1, 5), left, source=BR)
+    assert note(ce.from_wan(refused).reason) is Reason.BR_REFUSED
+    exceeded = errors.from_wan(ce.domain, (3, 0), left)
+    assert note(ce.from_wan(exceeded).reason) is Reason.TRANSLATED
+    assert ce.events()[note(Reason.ICMP_ERROR_CARRIED)] == 1
 
 
 def test_hairpinned(ce: LoadedCe) -> None:

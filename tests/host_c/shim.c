@@ -8,8 +8,10 @@
 #include "mapping_state.h"
 #include "mss.h"
 #include "port_set.h"
+#include "rfc4884.h"
 #include "rfc6052.h"
 #include "rfc7915_64.h"
+#include "rfc7915_icmp.h"
 
 enum { NOT_IN_SET = 0xffffffff, NOT_INVERSE = 0xfffffffe };
 
@@ -135,4 +137,42 @@ int is_owner_address(const struct rule *rule, const __be32 address[4], __u32 ipv
 __u32 ipv4_behind(const struct rule *rule, const __be32 address[4])
 {
 	return translated_ipv4(rule, bits_of_address(address));
+}
+
+/* Type << 8 | code of the error in the other family; NO_KIND where there is none. */
+__u32 kind_46(__u8 type, __u8 code)
+{
+	return icmpv6_kind_from_icmp(KIND(type, code));
+}
+
+__u32 kind_64(__u8 type, __u8 code)
+{
+	return icmp_kind_from_icmpv6(KIND(type, code));
+}
+
+__u32 pointer_46(__u32 pointer)
+{
+	return icmpv6_pointer_from_icmp(pointer);
+}
+
+__u32 pointer_64(__u32 pointer)
+{
+	return icmp_pointer_from_icmpv6(pointer);
+}
+
+__u32 mtu_46(__u32 mtu, __u32 total_length, __u32 ipv6_mtu, __u32 ipv4_mtu)
+{
+	return icmpv6_mtu_from_icmp(mtu, total_length, ipv6_mtu, ipv4_mtu);
+}
+
+__u32 mtu_64(__u32 mtu, __u32 less, __u32 ipv6_mtu, __u32 ipv4_mtu)
+{
+	return icmp_mtu_from_icmpv6(mtu, less, ipv6_mtu, ipv4_mtu);
+}
+
+void lay_out(__u32 headers, __u32 payload, __u32 objects, __u32 unit, __u32 most, __u32 out[4])
+{
+	struct error_layout layout = lay_out_error(headers, payload, objects, unit, most);
+
+	memcpy(out, &layout, sizeof(layout));
 }

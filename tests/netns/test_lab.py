@@ -20,6 +20,9 @@ from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.snapshot import Snapshot
 
+#: Nobody listens there.
+CLOSED_PORT = 9
+
 
 @pytest.fixture(scope="module", params=["map-t", "map-e", "map-t software", "map-e software"])
 def lab(bpf: None, request: pytest.FixtureRequest) -> Iterator[Running]:
@@ -55,6 +58,18 @@ def test_ttl_is_decremented_once(lab: Running) -> None:
     with seen_by_server, seen_by_client:
         assert _ttl(seen_by_server) == sent - sum(hops.values())
         assert _ttl(seen_by_client) == sent - sum(hops.values())
+
+
+def test_a_closed_port_says_so(lab: Running) -> None:
+    """An ICMP error of the server, on its way through the kernel on either side of the CE."""
+    with netns.entered(lab.lab.netns("client1")):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asking.connect((SERVER_IPV4, CLOSED_PORT))
+    with asking:
+        asking.settimeout(5)
+        asking.send(b"question")
+        with pytest.raises(ConnectionRefusedError):
+            asking.recv(100)
 
 
 def _icmp_socket() -> socket.socket:

@@ -221,6 +221,7 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
         "events": "RINGBUF",
         "counters": "PERCPU_ARRAY",
         "scratch": "PERCPU_ARRAY",
+        "objects": "PERCPU_ARRAY",
         "programs": "PROG_ARRAY",
     }
 
