@@ -43,6 +43,8 @@ enum ipv4_fragment_bits {
 	IPV4_FRAGMENT_OFFSET = 0x1fff,
 };
 
+enum ipv6_fragment_bits { IPV6_MORE_FRAGMENTS = 0x0001, IPV6_FRAGMENT_OFFSET = 0xfff8 };
+
 struct ipv4_header {
 	__u8 version_and_length;
 	__u8 tos;
@@ -63,6 +65,13 @@ struct ipv6_header {
 	__u8 hop_limit;
 	__be32 source[4];
 	__be32 destination[4];
+};
+
+struct ipv6_fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 fragment; /* offset in octets, whose last 3 bits are 0; the last bit: more */
+	__be32 identification;
 };
 
 struct tcp_header {
@@ -94,6 +103,7 @@ struct icmp_header {
 
 _Static_assert(sizeof(struct ipv4_header) == 20, "RFC 791");
 _Static_assert(sizeof(struct ipv6_header) == 40, "RFC 8200");
+_Static_assert(sizeof(struct ipv6_fragment_header) == 8, "RFC 8200");
 _Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293");
 _Static_assert(sizeof(struct udp_header) == 8, "RFC 768");
 _Static_assert(sizeof(struct icmp_header) == 8, "RFC 792");

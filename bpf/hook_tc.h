@@ -17,6 +17,9 @@
 
 enum { VLAN_ID_MASK = 0xfff };
 
+/* What a tail call takes along. */
+enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
+
 INLINE const void *tc_data(const struct __sk_buff *skb)
 {
 	return (const void *)(long)skb->data;
@@ -71,6 +74,13 @@ INLINE int tc_finish(enum direction direction, enum reason reason, __u32 packets
 {
 	count(direction, reason, packets, bytes);
 	return class_of(reason) == CLASS_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+/* Does not return where another program takes over. */
+INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
+{
+	kernel_tail_call(skb, MAP(programs), program);
+	return REASON_PROGRAM_MISSING;
 }
 
 /* What the two downstream programs have in common: what a packet will count as. */

@@ -8,6 +8,9 @@
  *   flow       the flow, once its port has been found
  *   refuse     nothing was left: the host is told
  *   hairpin    the packet is for a port of this CE: back into the LAN
+ *   fragment   fragments: they follow the first, climb the ladder (first), or wait
+ *   first      the ladder's entry for first fragments
+ *   pieces     fragments on their way out, and packets that have to be cut
  *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
@@ -16,6 +19,7 @@
 #ifndef MAPXDP_HOOK_TC_46_H
 #define MAPXDP_HOOK_TC_46_H
 
+#include "fragment_table.h"
 #include "hook_tc.h"
 #include "sweep.h"
 #include "translate46.h"
@@ -27,8 +31,6 @@ enum {
 	RUNS_OF_RETRY = 4,
 	SEARCH_RUNS_MAX = 17, /* for a shared port: all of 1024 */
 };
-
-enum control_block { CB_POSITION, CB_DONE, CB_RUNS, CB_LADDER, CB_VALUE };
 
 /* Where a packet is on the ladder. */
 enum ladder {
@@ -57,19 +59,27 @@ struct tc_upstream {
 	__u32 bytes;
 };
 
-INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
+/* Whether the packet is ours, by its IPv4 header. */
+INLINE enum reason tc_admit_ipv4_46(struct __sk_buff *skb, struct tc_upstream *up)
 {
-	enum reason reason;
-
 	up->config = active_config();
 	up->packets = 1;
+	up->packet.ipv4.is_fragment = 0;
 	up->bytes = tc_network_length(skb);
 	if (skb->protocol != net16(ETHERTYPE_IPV4))
 		return REASON_NOT_IPV4;
 	if (tc_is_of_vlan(skb))
 		return REASON_VLAN_TAGGED;
 	tc_pull_headers(skb);
-	reason = admit_46(up->config, tc_data(skb), tc_end(skb), L2_LENGTH, up->bytes, &up->packet);
+	return admit_ipv4_46(up->config, tc_data(skb), tc_end(skb), L2_LENGTH, up->bytes,
+			     &up->packet.ipv4);
+}
+
+/* Whether it is sound, and not too big. */
+INLINE enum reason tc_admit_transport_46(struct __sk_buff *skb, struct tc_upstream *up)
+{
+	enum reason reason = admit_transport_46(up->config, tc_data(skb), tc_end(skb), &up->packet);
+
 	if (reason)
 		return reason;
 	up->packets =
@@ -79,18 +89,18 @@ INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
 	return REASON_TRANSLATED;
 }
 
+INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
+{
+	enum reason reason = tc_admit_ipv4_46(skb, up);
+
+	return reason ? reason : tc_admit_transport_46(skb, up);
+}
+
 /* How a program gets the port of a packet: the only step in which they differ. */
 typedef enum reason (*port_step)(struct __sk_buff *skb, const struct tc_upstream *up, __u16 *port);
 
 /* How a mode turns the packet into IPv6 and writes it. */
 typedef enum reason (*emit_step)(struct __sk_buff *skb, const struct tc_upstream *up, __u16 port);
-
-/* The steps of the ladder do not return where another program takes over. */
-INLINE enum reason tc_continue(struct __sk_buff *skb, enum program_index program)
-{
-	kernel_tail_call(skb, MAP(programs), program);
-	return REASON_PROGRAM_MISSING;
-}
 
 INLINE enum reason tc_refuse(struct __sk_buff *skb, enum reason reason)
 {
@@ -457,6 +467,24 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 	}
 }
 
+/* A first fragment is dropped. If the rest of its datagram is in a buffer, so is that. */
+INLINE void tc_abandon(const struct tc_upstream *up)
+{
+	struct fragment_work *work = fragment_work();
+
+	if (!work)
+		return;
+	key_of_ipv4(&up->packet.ipv4.header, &work->key);
+	abandon_datagram(&work->key, current_tick(up->config), DIRECTION_46);
+}
+
+/* A program that is told the port of the packet. */
+INLINE enum reason tc_continue_with(struct __sk_buff *skb, enum program_index program, __u16 port)
+{
+	skb->cb[CB_VALUE] = port;
+	return tc_continue(skb, program);
+}
+
 /* The whole of an upstream program; both steps are inlined into it. */
 INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emit)
 {
@@ -466,10 +494,40 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 
 	if (!reason)
 		reason = find_port(skb, &up, &port);
-	if (!reason && is_hairpin(up.config, &up.packet)) {
-		skb->cb[CB_VALUE] = port;
-		reason = tc_continue(skb, PROGRAM_HAIRPIN);
-	}
+	/* Fragments do not turn around: the others would not find their way. */
+	if (!reason && is_hairpin(up.config, &up.packet))
+		reason = up.packet.transport.is_first_fragment
+				 ? REASON_FRAGMENT_INVALID
+				 : tc_continue_with(skb, PROGRAM_HAIRPIN, port);
+	if (!reason && (up.packet.transport.is_first_fragment ||
+			has_to_be_cut(up.config, &up.packet, skb->gso_size)))
+		reason = tc_continue_with(skb, PROGRAM_PIECES, port);
+	if (!reason)
+		reason = emit(skb, &up, port);
+	else if (up.packet.ipv4.is_fragment)
+		tc_abandon(&up);
+	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
+}
+
+/* The entry program: as the others, but it leaves fragments to a program of their own. */
+INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
+{
+	struct tc_upstream up;
+	__u16 port = 0;
+	enum reason reason = tc_admit_ipv4_46(skb, &up);
+
+	if (!reason && up.packet.ipv4.is_fragment)
+		reason = tc_continue(skb, PROGRAM_FRAGMENT);
+	/* Known to the compiler, which leaves out what is for fragments. */
+	up.packet.ipv4.is_fragment = 0;
+	if (!reason)
+		reason = tc_admit_transport_46(skb, &up);
+	if (!reason)
+		reason = tc_port_46(skb, &up, &port);
+	if (!reason && is_hairpin(up.config, &up.packet))
+		reason = tc_continue_with(skb, PROGRAM_HAIRPIN, port);
+	if (!reason && has_to_be_cut(up.config, &up.packet, skb->gso_size))
+		reason = tc_continue_with(skb, PROGRAM_PIECES, port);
 	if (!reason)
 		reason = emit(skb, &up, port);
 	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);

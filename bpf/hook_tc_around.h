@@ -99,6 +99,8 @@ INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 
 	if (reason)
 		return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
+	if (up.packet.transport.is_first_fragment)
+		tc_abandon(&up);
 	applicant = applicant_for(up.config, &up.packet);
 	count(DIRECTION_46, why, up.packets, up.bytes);
 	count_refused(applicant.endpoint.ipv4);

@@ -8,6 +8,8 @@
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_pieces_mape.h"
+#include "hook_tc_pieces_mape_64.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -39,7 +41,7 @@ INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct t
 
 PROGRAM int mape_46(struct __sk_buff *skb)
 {
-	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
+	return tc_enter_46(skb, encapsulate_and_emit_46);
 }
 
 PROGRAM int mape_46_allocate(struct __sk_buff *skb)
@@ -78,21 +80,34 @@ PROGRAM int mape_46_refuse(struct __sk_buff *skb)
 	return tc_refuse_and_tell(skb);
 }
 
+PROGRAM int mape_46_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_46(skb);
+}
+
+PROGRAM int mape_46_first(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_pieces(struct __sk_buff *skb)
+{
+	const struct mode_46 mode = {
+		.depart = depart_encapsulated,
+		.follow = follow_encapsulated,
+	};
+
+	return tc_pieces_46(skb, mode);
+}
+
+PROGRAM int mape_46_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
+}
+
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
-}
-
-/* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
- * have. Taking 20 off as a change of family, and the other 20 as room, needs none. */
-INLINE long remove_tunnel_header(struct __sk_buff *skb)
-{
-	const __s32 rest = sizeof(struct ipv6_header) - sizeof(struct ipv4_header);
-	long error = kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0);
-
-	if (error)
-		return error;
-	return kernel_skb_adjust_room(skb, -rest, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
@@ -102,7 +117,7 @@ INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transp
 		return REASON_KERNEL_REFUSED;
 	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
-	if (remove_tunnel_header(skb))
+	if (tc_remove_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;
 	tc_write(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
 	tc_write_ether_type(skb, ETHERTYPE_IPV4);
@@ -116,6 +131,8 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 	enum reason reason = admit_encapsulated_64(down->config, tc_data(skb), tc_end(skb),
 						   L2_LENGTH, down->bytes, &packet);
 
+	if (reason == REASON_FRAGMENT_INVALID)
+		return tc_continue(skb, PROGRAM_FRAGMENT_64);
 	if (reason)
 		return reason;
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
@@ -127,4 +144,19 @@ INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_down
 PROGRAM int mape_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, decapsulate_and_emit_64);
+}
+
+PROGRAM int mape_64_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, keep_or_decapsulate);
+}
+
+PROGRAM int mape_64_pieces(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, decapsulate_fragment_64);
+}
+
+PROGRAM int mape_64_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

@@ -8,6 +8,8 @@
  */
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
+#include "hook_tc_pieces_mapt.h"
+#include "hook_tc_pieces_mapt_64.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -35,7 +37,7 @@ INLINE enum reason translate_and_emit_46(struct __sk_buff *skb, const struct tc_
 
 PROGRAM int mapt_46(struct __sk_buff *skb)
 {
-	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
+	return tc_enter_46(skb, translate_and_emit_46);
 }
 
 PROGRAM int mapt_46_allocate(struct __sk_buff *skb)
@@ -74,6 +76,31 @@ PROGRAM int mapt_46_refuse(struct __sk_buff *skb)
 	return tc_refuse_and_tell(skb);
 }
 
+PROGRAM int mapt_46_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_46(skb);
+}
+
+PROGRAM int mapt_46_first(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_pieces(struct __sk_buff *skb)
+{
+	const struct mode_46 mode = {
+		.depart = depart_translated,
+		.follow = follow_translated,
+	};
+
+	return tc_pieces_46(skb, mode);
+}
+
+PROGRAM int mapt_46_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
+}
+
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
@@ -100,6 +127,8 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 	enum reason reason = admit_translated_64(down->config, tc_data(skb), tc_end(skb), L2_LENGTH,
 						 down->bytes, &packet);
 
+	if (reason == REASON_FRAGMENT_INVALID)
+		return tc_continue(skb, PROGRAM_FRAGMENT_64);
 	if (reason)
 		return reason;
 	down->packets = tc_segments(skb, headers_length(&packet.transport));
@@ -111,4 +140,19 @@ INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downst
 PROGRAM int mapt_64(struct __sk_buff *skb)
 {
 	return tc_downstream(skb, translate_and_emit_64);
+}
+
+PROGRAM int mapt_64_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, keep_or_translate);
+}
+
+PROGRAM int mapt_64_pieces(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, translate_fragment_64);
+}
+
+PROGRAM int mapt_64_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

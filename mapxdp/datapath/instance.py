@@ -17,7 +17,17 @@ from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.errors import StateError, refusals
 from mapxdp.model.domain import Domain
 
-_LOAD_MAPS = ("config", "rules", "rule_by_ipv4", "rule_by_ipv6", "rule_by_psid", "programs")
+_LOAD_MAPS = (
+    "config",
+    "rules",
+    "rule_by_ipv4",
+    "rule_by_ipv6",
+    "rule_by_psid",
+    "programs",
+    "fragments",
+    "datagrams",
+    "fragment_work",
+)
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"
 CONTROL_PIN = "control"

@@ -16,7 +16,20 @@ from mapxdp.datapath.maps import MapSet
 from mapxdp.model.domain import Mode
 
 #: The tail-called programs (bpf/hook_tc_46.h).
-_STEPS = ("allocate", "reclaim", "share", "flow", "sweep", "hairpin", "refuse")
+_STEPS = (
+    "allocate",
+    "reclaim",
+    "share",
+    "flow",
+    "sweep",
+    "hairpin",
+    "refuse",
+    "fragment",
+    "first",
+    "pieces",
+    "send",
+)
+_STEPS_64 = ("fragment", "pieces", "send")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,8 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
         for program in loaded.values():
             os.close(program.fd)
         raise
-    for name, entry in {entries[0]: "PROGRAM_ENTRY", **tail_called}.items():
+    called = {entries[0]: "PROGRAM_ENTRY", entries[1]: "PROGRAM_ENTRY_64", **tail_called}
+    for name, entry in called.items():
         fd = loaded[name].fd.to_bytes(4, sys.byteorder)
         maps.set_value("programs", fd, maps.contract.number(entry))
     return ProgramSet(
@@ -75,4 +89,6 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
 
 def _tail_called(prefix: str) -> dict[str, str]:
     """Names of the tail-called programs, and of where the others look for them."""
-    return {f"{prefix}_46_{step}": f"PROGRAM_{step.upper()}" for step in _STEPS}
+    upstream = {f"{prefix}_46_{step}": f"PROGRAM_{step.upper()}" for step in _STEPS}
+    downstream = {f"{prefix}_64_{step}": f"PROGRAM_{step.upper()}_64" for step in _STEPS_64}
+    return upstream | downstream

@@ -22,8 +22,15 @@ BUDGETS = {
     "46_share": 350_000,  # 264 481
     "46_flow": 75_000,  # 55 213
     "46_sweep": 40_000,  # 31 039
-    "46_hairpin": 6_000,  # 4 611
-    "46_refuse": 3_000,  # 1 771
+    "46_hairpin": 8_000,  # 5 990
+    "46_refuse": 4_000,  # 2 448
+    "46_fragment": 65_000,  # 47 484
+    "46_first": 50_000,  # 35 353
+    "46_pieces": 130_000,  # 99 384
+    "46_send": 70_000,  # 51 805
+    "64_fragment": 60_000,  # 41 752
+    "64_pieces": 250_000,  # 194 709
+    "64_send": 40_000,  # 29 797
 }
 UNSHARED = MappingRule(EXAMPLE_RULE.ipv6, EXAMPLE_RULE.ipv4, ea_length=8)
 
