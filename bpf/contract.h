@@ -135,6 +135,11 @@ enum program_index {
 	PROGRAM_OTHER_64,
 	PROGRAM_MSS, /* SYNs with options */
 	PROGRAM_MSS_64,
+	PROGRAM_FIRST,	/* first fragments from the LAN: what PROGRAM_ENTRY is to packets */
+	PROGRAM_PIECES, /* fragments on their way out, and what has to be cut */
+	PROGRAM_PIECES_64,
+	PROGRAM_SEND, /* payload that is in a buffer, piece by piece */
+	PROGRAM_SEND_64,
 	PROGRAMS,
 };
 
@@ -312,6 +317,108 @@ struct pool {
 	__u64 taken[PROTOCOLS * SLOTS / WORD_BITS];
 	__u64 shared[PROTOCOLS * SLOTS / WORD_BITS];
 	__u64 flows_taken[FLOWS / WORD_BITS];
+};
+
+enum fragment_geometry {
+	FRAGMENT_TICKS = 15, /* a fragmented datagram is remembered for */
+	FRAGMENT_ENTRIES = 4096,
+	DATAGRAMS = 64,	    /* kept at a time, to be put together */
+	FRAGMENTS_MAX = 64, /* of one that is kept */
+	DATAGRAM_SPACE = 65536,
+	PIECE_MAX = 16384, /* octets that are moved at once */
+	FIRST_HEADERS = 64,
+};
+
+/* Which fragments a key names: those of IPv4 from the LAN, of IPv6, of IPv4 in IPv6. */
+enum fragment_kind { FRAGMENTS_46, FRAGMENTS_IPV6, FRAGMENTS_INNER };
+
+/* What the fragments of one datagram have in common (RFC 791, RFC 8200 section 4.5). IPv4
+ * addresses from the LAN are the first words of their fields, the rest being zero; inner ones are
+ * both in `destination`, beside the tunnel's source. */
+struct fragment_key {
+	__be32 source[4];
+	__be32 destination[4];
+	__u32 identification;
+	__u8 kind;     /* enum fragment_kind */
+	__u8 protocol; /* of IPv4; else 0 */
+	__u16 zero;
+};
+
+enum fragment_fate {
+	FATE_NONE,	 /* nothing is known of them */
+	FATE_FOLLOW,	 /* the first has crossed: the others follow it, with what it was given */
+	FATE_KEPT,	 /* all are kept, in a buffer */
+	FATE_OVERLAPPED, /* all are dropped */
+	FATE_COMPLETE,	 /* of FATE_KEPT, in no entry: all have come */
+};
+
+/* What becomes of the fragments of a datagram. */
+struct fragment_entry {
+	__be32 far_end[4];  /* 46: where they go, in IPv6 */
+	__be32 source;	    /* of IPv4: in MAP-E 46 and in 64 */
+	__be32 destination; /* 64: the LAN host */
+	__u32 tick;	    /* of the first fragment that came */
+	__u16 identification;
+	__u8 fate;   /* enum fragment_fate */
+	__u8 buffer; /* FATE_KEPT: position in the datagrams */
+};
+
+/* Who may touch a datagram's buffer. Changed by compare-and-swap and exchange only. */
+enum datagram_use {
+	DATAGRAM_FREE,
+	DATAGRAM_KEPT,	   /* nobody is at it */
+	DATAGRAM_BUSY,	   /* one program run is */
+	DATAGRAM_COMPLETE, /* one program run is on its way to send it */
+};
+
+struct fragment_range {
+	__u16 offset;
+	__u16 length;
+};
+
+/* The headers before the payload of a piece. */
+enum piece_form {
+	PIECE_IPV6_FRAGMENT, /* IPv6, and a Fragment header */
+	PIECE_ENCAPSULATED,  /* IPv6, and an IPv4 header that says which fragment it is */
+	PIECE_IPV4,
+};
+
+/* How payload in a buffer leaves. The headers are those of the whole. */
+struct pieces {
+	__be32 ipv6[10];
+	__be32 ipv4[5];
+	__u32 form;   /* enum piece_form */
+	__u32 offset; /* of the payload in its datagram */
+	__u32 length; /* octets */
+	__u32 limit;  /* octets that fit a packet, after the headers */
+	__u32 identification;
+	__u32 more;   /* octets of the datagram follow, in other packets */
+	__u32 is_cut; /* it came as one packet */
+	__u32 bytes;  /* what it counts as */
+	__u32 done;   /* octets that have left */
+};
+
+/* What a program run knows of a fragment; its stack has no room for it. */
+struct fragment_work {
+	struct fragment_key key;
+	struct fragment_entry entry; /* to be remembered */
+	struct pieces pieces;
+};
+
+/* A datagram of which fragments are kept, or a packet that is being cut. */
+struct datagram {
+	__u64 use; /* enum datagram_use */
+	struct fragment_key key;
+	__u32 tick;	/* of the first fragment that came */
+	__u32 received; /* octets */
+	__u32 total;	/* 0: not known yet */
+	__u32 end;	/* of the fragments that came */
+	__u32 count;	/* of fragments */
+	__u32 nothing;	/* always 0 */
+	struct fragment_range fragments[FRAGMENTS_MAX];
+	__u8 headers[FIRST_HEADERS]; /* the IP headers of the first fragment */
+	struct pieces pieces;	     /* where all is ready to be sent */
+	__u8 payload[DATAGRAM_SPACE + PIECE_MAX];
 };
 
 enum event_kind {

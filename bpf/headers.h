@@ -86,6 +86,13 @@ struct ipv6_header {
 	__be32 destination[4];
 };
 
+struct ipv6_fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 fragment; /* offset in octets, whose last 3 bits are 0; the last bit: more */
+	__be32 identification;
+};
+
 struct tcp_header {
 	__be16 source_port;
 	__be16 destination_port;
@@ -122,19 +129,12 @@ struct icmp_error {
 	__be32 word;
 };
 
-struct ipv6_fragment_header {
-	__u8 next_header;
-	__u8 reserved;
-	__be16 fragment; /* offset in octets, whose last 3 bits are 0; the last bit: more */
-	__be32 identification;
-};
-
 _Static_assert(sizeof(struct ipv4_header) == 20, "RFC 791");
 _Static_assert(sizeof(struct ipv6_header) == 40, "RFC 8200");
+_Static_assert(sizeof(struct ipv6_fragment_header) == 8, "RFC 8200");
 _Static_assert(sizeof(struct tcp_header) == 20, "RFC 9293");
 _Static_assert(sizeof(struct udp_header) == 8, "RFC 768");
 _Static_assert(sizeof(struct icmp_header) == 8, "RFC 792");
 _Static_assert(sizeof(struct icmp_error) == 8, "RFC 792");
-_Static_assert(sizeof(struct ipv6_fragment_header) == 8, "RFC 8200");
 
 #endif

@@ -119,6 +119,8 @@ INLINE enum reason tc_detour_64(struct __sk_buff *skb, const struct config *conf
 	switch (reason) {
 	case REASON_EXTENSION_HEADER:
 		return tc_continue(skb, PROGRAM_EXTENSION_64);
+	case REASON_FRAGMENT_INVALID:
+		return tc_continue(skb, PROGRAM_FRAGMENT_64);
 	/* What may be an ICMP error, whoever sent it. */
 	case REASON_ICMP_NOT_CARRIED:
 	case REASON_SOURCE_OUTSIDE_DOMAIN:

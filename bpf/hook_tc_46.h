@@ -9,6 +9,9 @@
  *   refuse     nothing was left, or the packet is too big: the host is told
  *   hairpin    the packet is for a port of this CE: back into the LAN
  *   error      ICMP errors, about packets from the domain (hook_tc_error_46.h)
+ *   fragment   fragments: they follow the first, climb the ladder (first), or wait
+ *   first      the ladder's entry for first fragments
+ *   pieces     fragments on their way out, and packets that have to be cut
  *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
@@ -17,6 +20,7 @@
 #ifndef MAPXDP_HOOK_TC_46_H
 #define MAPXDP_HOOK_TC_46_H
 
+#include "fragment_table.h"
 #include "hook_tc.h"
 #include "sweep.h"
 #include "translate46.h"
@@ -56,19 +60,27 @@ struct tc_upstream {
 	__u32 bytes;
 };
 
-INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
+/* Whether the packet is ours, by its IPv4 header. */
+INLINE enum reason tc_admit_ipv4_46(struct __sk_buff *skb, struct tc_upstream *up)
 {
-	enum reason reason;
-
 	up->config = active_config();
 	up->packets = 1;
+	up->packet.ipv4.is_fragment = 0;
 	up->bytes = tc_network_length(skb);
 	if (skb->protocol != net16(ETHERTYPE_IPV4))
 		return REASON_NOT_IPV4;
 	if (tc_is_of_vlan(skb))
 		return REASON_VLAN_TAGGED;
 	tc_pull_headers(skb);
-	reason = admit_46(up->config, tc_data(skb), tc_end(skb), L2_LENGTH, up->bytes, &up->packet);
+	return admit_ipv4_46(up->config, tc_data(skb), tc_end(skb), L2_LENGTH, up->bytes,
+			     &up->packet.ipv4);
+}
+
+/* Whether it is sound, and not too big. */
+INLINE enum reason tc_admit_transport_46(struct __sk_buff *skb, struct tc_upstream *up)
+{
+	enum reason reason = admit_transport_46(up->config, tc_data(skb), tc_end(skb), &up->packet);
+
 	if (reason)
 		return reason;
 	up->packets =
@@ -76,6 +88,13 @@ INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
 	if (!fits_46(up->config, &up->packet, skb->gso_size))
 		return REASON_TOO_BIG;
 	return REASON_TRANSLATED;
+}
+
+INLINE enum reason tc_admit_46(struct __sk_buff *skb, struct tc_upstream *up)
+{
+	enum reason reason = tc_admit_ipv4_46(skb, up);
+
+	return reason ? reason : tc_admit_transport_46(skb, up);
 }
 
 /* How a program gets the port of a packet: the only step in which they differ. */
@@ -450,23 +469,34 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 }
 
 /* What is not for the fast path, or has to be answered, goes to a program of its own. */
-INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct config *config,
+INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct tc_upstream *up,
 				enum reason reason)
 {
 	switch (reason) {
 	case REASON_ICMP_NOT_CARRIED:
-		return tc_continue(skb, PROGRAM_ERROR);
+		return up->packet.ipv4.is_fragment ? reason : tc_continue(skb, PROGRAM_ERROR);
 	case REASON_SOURCE_ROUTE:
 		return tc_continue(skb, PROGRAM_OPTIONS);
 	case REASON_UDP_CHECKSUM_ZERO:
-		return config->compute_udp_checksum ? tc_continue(skb, PROGRAM_CHECKSUM) : reason;
+		return up->config->compute_udp_checksum && !up->packet.ipv4.is_fragment
+			       ? tc_continue(skb, PROGRAM_CHECKSUM)
+			       : reason;
 	case REASON_PROTOCOL_WITHOUT_PORTS:
-		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER) : reason;
+		return up->config->napt44 == NAPT44_NONE && !up->packet.ipv4.is_fragment
+			       ? tc_continue(skb, PROGRAM_OTHER)
+			       : reason;
 	case REASON_TOO_BIG:
 		return tc_refuse(skb, reason);
 	default:
 		return reason;
 	}
+}
+
+/* A program that is told the port of the packet. */
+INLINE enum reason tc_continue_with(struct __sk_buff *skb, enum program_index program, __u16 port)
+{
+	skb->cb[CB_VALUE] = port;
+	return tc_continue(skb, program);
 }
 
 /* The whole of an upstream program; both steps are inlined into it. */
@@ -476,11 +506,40 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 	__u16 port = 0;
 	enum reason reason = tc_admit_46(skb, &up);
 
-	reason = reason ? tc_detour_46(skb, up.config, reason) : find_port(skb, &up, &port);
-	if (!reason && is_hairpin(up.config, &up.packet)) {
-		skb->cb[CB_VALUE] = port;
-		reason = tc_continue(skb, PROGRAM_HAIRPIN);
-	}
+	reason = reason ? tc_detour_46(skb, &up, reason) : find_port(skb, &up, &port);
+	/* Fragments do not turn around: the others would not find their way. */
+	if (!reason && is_hairpin(up.config, &up.packet))
+		reason = up.packet.transport.is_first_fragment
+				 ? REASON_FRAGMENT_INVALID
+				 : tc_continue_with(skb, PROGRAM_HAIRPIN, port);
+	if (!reason && (up.packet.transport.is_first_fragment ||
+			has_to_be_cut(up.config, &up.packet, skb->gso_size)))
+		reason = tc_continue_with(skb, PROGRAM_PIECES, port);
+	if (!reason)
+		reason = emit(skb, &up, port);
+	else if (up.packet.ipv4.is_fragment)
+		reason = tc_refuse(skb, reason); /* what is kept of its datagram is dropped there */
+	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
+}
+
+/* The entry program: as the others, but it leaves fragments to a program of their own. */
+INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
+{
+	struct tc_upstream up;
+	__u16 port = 0;
+	enum reason reason = tc_admit_ipv4_46(skb, &up);
+
+	if (!reason && up.packet.ipv4.is_fragment)
+		reason = tc_continue(skb, PROGRAM_FRAGMENT);
+	/* Known to the compiler, which leaves out what is for fragments. */
+	up.packet.ipv4.is_fragment = 0;
+	if (!reason)
+		reason = tc_admit_transport_46(skb, &up);
+	reason = reason ? tc_detour_46(skb, &up, reason) : tc_port_46(skb, &up, &port);
+	if (!reason && is_hairpin(up.config, &up.packet))
+		reason = tc_continue_with(skb, PROGRAM_HAIRPIN, port);
+	if (!reason && has_to_be_cut(up.config, &up.packet, skb->gso_size))
+		reason = tc_continue_with(skb, PROGRAM_PIECES, port);
 	if (!reason)
 		reason = emit(skb, &up, port);
 	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);

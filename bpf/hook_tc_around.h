@@ -109,6 +109,17 @@ INLINE _Bool tc_may_tell(struct __sk_buff *skb, const struct tc_upstream *up, en
 			   up->config->refusals_per_tick);
 }
 
+/* A first fragment is dropped. If the rest of its datagram is in a buffer, so is that. */
+INLINE void tc_abandon(const struct tc_upstream *up)
+{
+	struct fragment_work *work = fragment_work();
+
+	if (!work)
+		return;
+	key_of_ipv4(&up->packet.ipv4.header, &work->key);
+	abandon_datagram(&work->key, current_tick(up->config), DIRECTION_46);
+}
+
 /* Refuse program: counts the packet as what it was refused for, and tells its host. */
 INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 {
@@ -121,6 +132,8 @@ INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 			return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 		note_refused(&up);
 	}
+	if (!reason && up.packet.transport.is_first_fragment)
+		tc_abandon(&up);
 	count(DIRECTION_46, why, up.packets, up.bytes);
 	if (!tc_may_tell(skb, &up, why) || !tc_become_refusal(skb, &up, why))
 		return TC_ACT_SHOT;

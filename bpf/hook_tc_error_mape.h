@@ -31,6 +31,7 @@ INLINE enum reason tc_encapsulate_error_46(struct __sk_buff *skb, const struct t
 
 	tunnel_destination(config, ipv4->header.destination, from->ends.source_port, far_end);
 	tunnel_header(ipv4, config->map_address, far_end, &outer);
+	set_traffic_class(&outer, tunnel_class(config, ipv4->header.tos));
 	ipv4_header_renumbered(&ipv4->header, outer_source(config, ipv4->header.source),
 			       ipv4->header.destination, ipv4->header.tos, &inner);
 	if (tc_renumber_error(skb, &from->error, &from->quote, &from->ends))

@@ -82,6 +82,7 @@ INLINE enum reason translate_error_46(const struct config *config, const struct 
 			      out->quoted_headers + laid_out(&out->layout);
 	translated_destination(config, ipv4->header.destination, ends->source_port, destination);
 	ipv6_header_from_ipv4(&longer, own, destination, &front->outer);
+	set_traffic_class(&front->outer, translated_class(config, ipv4->header.tos));
 	return REASON_TRANSLATED;
 }
 

@@ -14,6 +14,8 @@
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
+#include "hook_tc_pieces_mape.h"
+#include "hook_tc_pieces_mape_64.h"
 #include "translate64.h"
 
 INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
@@ -49,7 +51,7 @@ INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct t
 
 PROGRAM int mape_46(struct __sk_buff *skb)
 {
-	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
+	return tc_enter_46(skb, encapsulate_and_emit_46);
 }
 
 PROGRAM int mape_46_allocate(struct __sk_buff *skb)
@@ -98,21 +100,34 @@ PROGRAM int mape_46_error(struct __sk_buff *skb)
 	return tc_error_46(skb, is_encapsulatable_46, tc_encapsulate_error_46);
 }
 
+PROGRAM int mape_46_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_46(skb);
+}
+
+PROGRAM int mape_46_first(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
+}
+
+PROGRAM int mape_46_pieces(struct __sk_buff *skb)
+{
+	const struct mode_46 mode = {
+		.depart = depart_encapsulated,
+		.follow = follow_encapsulated,
+	};
+
+	return tc_pieces_46(skb, mode);
+}
+
+PROGRAM int mape_46_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
+}
+
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
-}
-
-/* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
- * have. Taking 20 off as a change of family, and the other 20 as room, needs none. */
-INLINE long remove_tunnel_header(struct __sk_buff *skb)
-{
-	const __s32 rest = sizeof(struct ipv6_header) - sizeof(struct ipv4_header);
-	long error = kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0);
-
-	if (error)
-		return error;
-	return kernel_skb_adjust_room(skb, -rest, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
 }
 
 INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
@@ -122,7 +137,7 @@ INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transp
 		return REASON_KERNEL_REFUSED;
 	/* From here on there is no way back: the packet is changed. */
 	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
-	if (remove_tunnel_header(skb))
+	if (tc_remove_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;
 	tc_write(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
 	tc_write_ether_type(skb, ETHERTYPE_IPV4);
@@ -203,7 +218,7 @@ INLINE enum reason decapsulate_other_and_emit_64(struct __sk_buff *skb, struct t
 		return reason;
 	down->bytes = packet.inner.total_length;
 	ipv4_header_renumbered(inner, inner->source, inner->destination, packet.tos, &ipv4);
-	if (remove_tunnel_header(skb))
+	if (tc_remove_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;
 	tc_write(skb, L2_LENGTH, &ipv4, sizeof(ipv4));
 	tc_write_ether_type(skb, ETHERTYPE_IPV4);
@@ -218,4 +233,19 @@ PROGRAM int mape_64_other(struct __sk_buff *skb)
 PROGRAM int mape_64_error(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, tc_error_64);
+}
+
+PROGRAM int mape_64_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, keep_or_decapsulate);
+}
+
+PROGRAM int mape_64_pieces(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, decapsulate_fragment_64);
+}
+
+PROGRAM int mape_64_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

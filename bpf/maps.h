@@ -16,6 +16,9 @@
  *   flow_index LAN endpoint or slot, and remote -> position in flows
  *   permissions  remotes a port's owner has sent to, for filtering
  *   hosts      ports and flows of each LAN host
+ *   fragments  fragmented datagrams -> what becomes of their fragments
+ *   datagrams  buffers of those that have to be put together or cut; written by the datapath only
+ *   fragment_work  what a program run knows of a fragment, for which its stack is too small
  *   events     the log of mappings
  *   counters   per direction and reason; written by the datapath, read by the views
  *   scratch    a part of a packet, while one program run looks at it
@@ -40,6 +43,9 @@
 	X(flow_index, HASH, struct flow_key, __u64, 2 * FLOWS, 0) \
 	X(permissions, LRU_HASH, struct permission_key, __u64, PERMISSIONS, 0) \
 	X(hosts, ARRAY, __u32, struct host, HOSTS, 0) \
+	X(fragments, LRU_HASH, struct fragment_key, struct fragment_entry, FRAGMENT_ENTRIES, 0) \
+	X(datagrams, ARRAY, __u32, struct datagram, DATAGRAMS, BPF_F_MMAPABLE) \
+	X(fragment_work, PERCPU_ARRAY, __u32, struct fragment_work, 1, 0) \
 	X(events, RINGBUF, void, void, EVENT_BYTES, 0) \
 	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * (REASONS_MAX + 0), 0) \
 	X(scratch, PERCPU_ARRAY, __u32, struct scratch, 1, 0) \

@@ -14,6 +14,8 @@
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
+#include "hook_tc_pieces_mapt.h"
+#include "hook_tc_pieces_mapt_64.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
 
@@ -49,7 +51,7 @@ INLINE enum reason translate_and_emit_46(struct __sk_buff *skb, const struct tc_
 
 PROGRAM int mapt_46(struct __sk_buff *skb)
 {
-	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
+	return tc_enter_46(skb, translate_and_emit_46);
 }
 
 PROGRAM int mapt_46_allocate(struct __sk_buff *skb)
@@ -106,6 +108,31 @@ PROGRAM int mapt_46_checksum(struct __sk_buff *skb)
 PROGRAM int mapt_46_error(struct __sk_buff *skb)
 {
 	return tc_error_46(skb, is_translatable_46, tc_translate_error_46);
+}
+
+PROGRAM int mapt_46_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_46(skb);
+}
+
+PROGRAM int mapt_46_first(struct __sk_buff *skb)
+{
+	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
+}
+
+PROGRAM int mapt_46_pieces(struct __sk_buff *skb)
+{
+	const struct mode_46 mode = {
+		.depart = depart_translated,
+		.follow = follow_translated,
+	};
+
+	return tc_pieces_46(skb, mode);
+}
+
+PROGRAM int mapt_46_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
 }
 
 PROGRAM int mapt_control(struct __sk_buff *skb)
@@ -239,4 +266,19 @@ PROGRAM int mapt_64_other(struct __sk_buff *skb)
 PROGRAM int mapt_64_error(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, tc_translate_error_64);
+}
+
+PROGRAM int mapt_64_fragment(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, keep_or_translate);
+}
+
+PROGRAM int mapt_64_pieces(struct __sk_buff *skb)
+{
+	return tc_fragment_64(skb, translate_fragment_64);
+}
+
+PROGRAM int mapt_64_send(struct __sk_buff *skb)
+{
+	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

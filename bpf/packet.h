@@ -11,6 +11,7 @@ struct ipv4_view {
 	struct ipv4_header header; /* as it lies in the packet */
 	__u32 offset;
 	__u16 total_length;
+	_Bool is_fragment;
 };
 
 struct ipv6_view {
@@ -33,6 +34,8 @@ struct transport {
 	__u16 index;	/* enum protocol_index */
 	__u8 tcp_flags;
 	__u8 icmp_type;
+	_Bool is_first_fragment; /* there is more of the datagram in others */
+	_Bool keeps_mss;	 /* a SYN in pieces is let alone */
 };
 
 /* From the start of the frame to the end of the transport header. */

@@ -10,6 +10,7 @@
 
 #include "byteorder.h"
 #include "contract.h"
+#include "fragment.h"
 #include "inline.h"
 #include "packet.h"
 #include "reasons.h"
@@ -38,6 +39,7 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 	view->header = *header;
 	view->offset = offset;
 	view->total_length = host16(header->total_length);
+	view->is_fragment = is_fragment(header);
 	if (header->version_and_length >> 4 != 4 || (header->version_and_length & 0xf) < 5)
 		return REASON_MALFORMED_IPV4;
 	if (view->total_length < ipv4_header_length(header))
@@ -47,10 +49,11 @@ INLINE enum reason parse_ipv4(const void *data, const void *end, __u32 offset, _
 	return REASON_TRANSLATED;
 }
 
-/* What an otherwise sound IPv4 header may still hold that is not handled. */
-INLINE enum reason refuse_ipv4(const struct ipv4_header *header)
+/* Which options belong into later fragments is not looked at: such packets are not cut, nor put
+ * together. */
+INLINE enum reason refuse_ipv4(const struct ipv4_view *ipv4)
 {
-	if (header->fragment & net16(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET))
+	if (ipv4->is_fragment && has_options(&ipv4->header))
 		return REASON_FRAGMENT_INVALID;
 	return REASON_TRANSLATED;
 }
@@ -92,37 +95,48 @@ INLINE enum reason refuse_extension(__u8 next_header)
 	return REASON_TRANSLATED;
 }
 
+/* A header that is cut off. RFC 1858 section 4: all that admission looks at has to be in the first
+ * fragment. */
+INLINE enum reason cut_short(const struct transport *transport)
+{
+	return transport->is_first_fragment ? REASON_FRAGMENT_INVALID : REASON_MALFORMED_TRANSPORT;
+}
+
 INLINE enum reason parse_tcp(const void *data, const void *end, __u32 offset, __u32 length,
 			     struct transport *transport)
 {
 	const struct tcp_header *tcp = data + offset;
 
 	if (length < sizeof(*tcp) || (const void *)(tcp + 1) > end)
-		return REASON_MALFORMED_TRANSPORT;
+		return cut_short(transport);
 	transport->index = INDEX_TCP;
 	transport->source_port = host16(tcp->source_port);
 	transport->destination_port = host16(tcp->destination_port);
 	transport->checksum = tcp->checksum;
 	transport->tcp_flags = tcp->flags;
 	transport->header_length = (tcp->data_offset >> 4) * 4;
-	if (transport->header_length < sizeof(*tcp) || transport->header_length > length)
+	if (transport->header_length < sizeof(*tcp))
 		return REASON_MALFORMED_TRANSPORT;
+	if (transport->header_length > length)
+		return cut_short(transport);
 	return REASON_TRANSLATED;
 }
 
+/* The length that a first fragment's UDP header tells is that of the whole datagram. */
 INLINE enum reason parse_udp(const void *data, const void *end, __u32 offset, __u32 length,
 			     struct transport *transport)
 {
 	const struct udp_header *udp = data + offset;
 
 	if (length < sizeof(*udp) || (const void *)(udp + 1) > end)
-		return REASON_MALFORMED_TRANSPORT;
+		return cut_short(transport);
 	transport->index = INDEX_UDP;
 	transport->source_port = host16(udp->source_port);
 	transport->destination_port = host16(udp->destination_port);
 	transport->checksum = udp->checksum;
 	transport->header_length = sizeof(*udp);
-	if (host16(udp->length) < sizeof(*udp) || host16(udp->length) > length)
+	if (host16(udp->length) < sizeof(*udp) ||
+	    (host16(udp->length) > length && !transport->is_first_fragment))
 		return REASON_MALFORMED_TRANSPORT;
 	return REASON_TRANSLATED;
 }
@@ -169,11 +183,14 @@ INLINE enum reason parse_transport_ipv4(const void *data, const void *end,
 	__u32 offset = ipv4->offset + header_length;
 	__u32 length = ipv4->total_length - header_length;
 
-	*transport = (struct transport){.offset = offset};
+	*transport = (struct transport){
+		.offset = offset,
+		.is_first_fragment = ipv4->is_fragment,
+	};
 	if (ipv4->header.protocol != PROTOCOL_ICMP)
 		return parse_ports(data, end, offset, length, ipv4->header.protocol, transport);
 	if (length < sizeof(struct icmp_header))
-		return REASON_MALFORMED_TRANSPORT;
+		return cut_short(transport);
 	return parse_echo(data, end, offset, ICMP_ECHO_REQUEST, ICMP_ECHO_REPLY, transport);
 }
 
@@ -189,6 +206,41 @@ INLINE enum reason parse_transport_ipv6(const void *data, const void *end,
 	if (length < sizeof(struct icmp_header))
 		return REASON_MALFORMED_TRANSPORT;
 	return parse_echo(data, end, offset, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY, transport);
+}
+
+/* RFC 8200 section 4.5. The header at `offset` and what follows it are `length` octets. */
+INLINE enum reason parse_ipv6_fragment(const void *data, const void *end, __u32 offset,
+				       __u32 length, struct fragment *fragment)
+{
+	const struct ipv6_fragment_header *header = data + offset;
+
+	if (length < sizeof(*header) || (const void *)(header + 1) > end)
+		return REASON_MALFORMED_IPV6;
+	fragment->payload = offset + sizeof(*header);
+	fragment->length = length - sizeof(*header);
+	fragment->offset = host16(header->fragment) & IPV6_FRAGMENT_OFFSET;
+	fragment->more = host16(header->fragment) & IPV6_MORE_FRAGMENTS;
+	fragment->identification = host32(header->identification);
+	fragment->protocol = header->next_header;
+	return REASON_TRANSLATED;
+}
+
+/* What TCP or UDP begins with in a fragment, or echo messages: enough to know whose it is. */
+INLINE enum reason parse_fragmented_ipv6(const void *data, const void *end,
+					 const struct fragment *fragment,
+					 struct transport *transport)
+{
+	*transport = (struct transport){
+		.offset = fragment->payload,
+		.is_first_fragment = fragment->more,
+	};
+	if (fragment->protocol != PROTOCOL_ICMPV6)
+		return parse_ports(data, end, fragment->payload, fragment->length,
+				   fragment->protocol, transport);
+	if (fragment->length < sizeof(struct icmp_header))
+		return cut_short(transport);
+	return parse_echo(data, end, fragment->payload, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY,
+			  transport);
 }
 
 #endif

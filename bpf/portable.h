@@ -54,6 +54,9 @@ HELPER(long, kernel_tail_call, BPF_FUNC_tail_call, void *context, void *map, __u
 HELPER(long, kernel_ringbuf_output, BPF_FUNC_ringbuf_output, void *map, const void *data,
        __u64 size, __u64 flags);
 HELPER(long, kernel_redirect, BPF_FUNC_redirect, __u32 ifindex, __u64 flags);
+HELPER(long, kernel_clone_redirect, BPF_FUNC_clone_redirect, void *skb, __u32 ifindex, __u64 flags);
+HELPER(__s64, kernel_csum_diff, BPF_FUNC_csum_diff, const void *from, __u32 from_size,
+       const void *to, __u32 to_size, __u32 seed);
 HELPER(long, kernel_skb_change_tail, BPF_FUNC_skb_change_tail, void *skb, __u32 length,
        __u64 flags);
 HELPER(long, kernel_skb_pull_data, BPF_FUNC_skb_pull_data, void *skb, __u32 length);
@@ -61,8 +64,6 @@ HELPER(long, kernel_skb_store_bytes, BPF_FUNC_skb_store_bytes, void *skb, __u32 
        const void *from, __u32 length, __u64 flags);
 HELPER(long, kernel_skb_load_bytes, BPF_FUNC_skb_load_bytes, const void *skb, __u32 offset,
        void *to, __u32 length);
-HELPER(__s64, kernel_csum_diff, BPF_FUNC_csum_diff, const void *from, __u32 from_size,
-       const void *to, __u32 to_size, __u32 seed);
 HELPER(long, kernel_l4_csum_replace, BPF_FUNC_l4_csum_replace, void *skb, __u32 offset, __u64 from,
        __u64 to, __u64 flags);
 HELPER(long, kernel_skb_change_proto, BPF_FUNC_skb_change_proto, void *skb, __be16 protocol,

@@ -37,7 +37,7 @@ INLINE __u8 refusal_code(const struct config *config, enum reason why)
 	case REASON_SOURCE_ROUTE:
 		return ICMP_SOURCE_ROUTE_FAILED;
 	default:
-		return config->refusal_code;
+		return is_want_of_ports(why) ? config->refusal_code : 0;
 	}
 }
 

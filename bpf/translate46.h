@@ -22,36 +22,78 @@ struct upstream {
 	struct transport transport;
 };
 
-/* A segmented packet leaves in pieces of `segment` payload octets; 0: it leaves as it is. */
+/* What translation adds to the header. */
+enum { IPV6_GROWTH = sizeof(struct ipv6_header) - sizeof(struct ipv4_header) };
+
+/* The longest IPv4 packet that leaves in one piece, if its sender lets others cut it (RFC 7915
+ * section 4.1). */
+INLINE __u32 longest_whole(const struct config *config)
+{
+	return config->dmr_length ? config->lowest_ipv6_mtu - IPV6_GROWTH : config->ipv4_mtu;
+}
+
+/* 1 where a packet may be cut: DF is not set, and it does not leave in segments anyway. As what
+ * follows without branches, which the verifier would follow through all the rest. */
+INLINE __u32 may_be_cut(const struct upstream *packet, __u32 segment)
+{
+	__u32 forbidden = host16(packet->ipv4.header.fragment) / IPV4_DONT_FRAGMENT & 1;
+
+	return ((segment - 1) & (forbidden - 1)) >> 31;
+}
+
+/* Whether a packet that is no fragment has to be cut. */
+INLINE _Bool has_to_be_cut(const struct config *config, const struct upstream *packet,
+			   __u32 segment)
+{
+	__u32 room = longest_whole(config) - packet->ipv4.total_length;
+	__u32 has_to = (room >> 31) & may_be_cut(packet, segment);
+
+	OPAQUE(has_to);
+	return has_to;
+}
+
+/* What cannot be cut has to be small enough. A segmented packet leaves in pieces of `segment`
+ * payload octets; 0: the packet leaves as it is. */
 INLINE _Bool fits_46(const struct config *config, const struct upstream *packet, __u32 segment)
 {
 	__u32 length = packet->ipv4.total_length;
+	__u32 is_too_long;
 
 	if (segment)
 		length = packet->transport.offset - packet->ipv4.offset +
 			 packet->transport.header_length + segment;
-	return length <= config->ipv4_mtu;
+	else if (packet->ipv4.is_fragment && config->dmr_length)
+		length += sizeof(struct ipv6_fragment_header);
+	is_too_long = (config->ipv4_mtu - length) >> 31 & ~may_be_cut(packet, segment);
+	OPAQUE(is_too_long);
+	return !is_too_long;
 }
 
-/* Reads the packet and says whether it is ours and sound. `available` counts the bytes from
- * the IPv4 header at `offset` to the end of the frame. */
-INLINE enum reason admit_46(const struct config *config, const void *data, const void *end,
-			    __u32 offset, __u32 available, struct upstream *packet)
+/* Reads the IPv4 header and says whether the packet is ours. `available` counts the bytes from
+ * the header at `offset` to the end of the frame. */
+INLINE enum reason admit_ipv4_46(const struct config *config, const void *data, const void *end,
+				 __u32 offset, __u32 available, struct ipv4_view *ipv4)
 {
-	enum reason reason = parse_ipv4(data, end, offset, available, &packet->ipv4);
+	enum reason reason = parse_ipv4(data, end, offset, available, ipv4);
 
 	if (reason)
 		return reason;
-	reason = choose_46(config, packet->ipv4.header.source, packet->ipv4.header.destination);
+	reason = choose_46(config, ipv4->header.source, ipv4->header.destination);
 	if (reason)
 		return reason;
 	/* A tunnel carries options; before translation somebody has to look at them. */
-	if (config->dmr_length && has_options(&packet->ipv4.header))
+	if (config->dmr_length && has_options(&ipv4->header))
 		return REASON_SOURCE_ROUTE;
-	reason = refuse_ipv4(&packet->ipv4.header);
-	if (reason)
-		return reason;
-	reason = parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport);
+	return refuse_ipv4(ipv4);
+}
+
+/* Reads what follows the IPv4 header, which is no later fragment's, and says whether it is
+ * sound. */
+INLINE enum reason admit_transport_46(const struct config *config, const void *data,
+				      const void *end, struct upstream *packet)
+{
+	enum reason reason = parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport);
+
 	if (reason)
 		return reason;
 	/* Translated UDP must have a checksum (RFC 7915 section 4.5), encapsulated UDP need not. */
@@ -167,7 +209,7 @@ INLINE void change_port_and_mss_46(const struct config *config, const void *data
 	change->is_udp = transport->index == INDEX_UDP;
 	change->icmp_type = transport->icmp_type;
 	change_source_port(transport, port, change);
-	if ((transport->tcp_flags & TCP_SYN) && config->mss) {
+	if ((transport->tcp_flags & TCP_SYN) && config->mss && !transport->keeps_mss) {
 		__u32 mss = find_mss(data, end, transport);
 
 		if (mss)

@@ -77,7 +77,7 @@ INLINE void change_port_and_mss_64(const struct config *config, const void *data
 	change->is_udp = transport->index == INDEX_UDP;
 	change->icmp_type = transport->icmp_type;
 	change_destination_port(transport, port, change);
-	if ((transport->tcp_flags & TCP_SYN) && config->mss) {
+	if ((transport->tcp_flags & TCP_SYN) && config->mss && !transport->keeps_mss) {
 		__u32 mss = find_mss(data, end, transport);
 
 		if (mss)
@@ -131,6 +131,28 @@ INLINE enum reason check_global(const struct config *config, __u32 rule, __be32 
 	return REASON_TRANSLATED;
 }
 
+/* Whom a packet from the domain, with its transport header, is for. */
+INLINE enum reason find_translated_endpoint(const struct config *config, __u32 rule,
+					    struct translated_64 *packet)
+{
+	enum reason reason;
+
+	packet->ends.source = ipv4_of_translated(config, rule, packet->ipv6.source);
+	reason = check_global(config, rule, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_ends(config, &packet->transport, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_source_64(rule, packet->ipv6.source, packet->ends.source,
+				 packet->transport.source_port);
+	if (reason)
+		return reason;
+	return find_endpoint(config, &packet->transport,
+			     ipv4_of_own(config, packet->ipv6.destination), &packet->ends);
+}
+
+/* FRAGMENT_INVALID where the packet is a fragment: it is to be read otherwise. */
 INLINE enum reason admit_translated_64(const struct config *config, const void *data,
 				       const void *end, __u32 offset, __u32 available,
 				       struct translated_64 *packet)
@@ -149,19 +171,32 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
 	if (reason)
 		return reason;
-	packet->ends.source = ipv4_of_translated(config, rule, packet->ipv6.source);
-	reason = check_global(config, rule, packet->ends.source);
+	return find_translated_endpoint(config, rule, packet);
+}
+
+/* A fragment from the domain (RFC 8200 section 4.5), its Fragment header behind the IPv6 header. */
+INLINE enum reason admit_translated_fragment(const struct config *config, const void *data,
+					     const void *end, __u32 offset, __u32 available,
+					     struct ipv6_view *ipv6, struct fragment *fragment)
+{
+	enum reason reason = admit_64(config, data, end, offset, ipv6);
+
 	if (reason)
 		return reason;
-	reason = check_ends(config, &packet->transport, packet->ends.source);
+	if (rule_of_translated(config, ipv6->source) == NO_RULE)
+		return REASON_SOURCE_OUTSIDE_DOMAIN;
+	if (ipv6->payload_length + sizeof(struct ipv6_header) > available)
+		return REASON_MALFORMED_IPV6;
+	reason = parse_ipv6_fragment(data, end, offset + sizeof(struct ipv6_header),
+				     ipv6->payload_length, fragment);
 	if (reason)
 		return reason;
-	reason = check_source_64(rule, packet->ipv6.source, packet->ends.source,
-				 packet->transport.source_port);
-	if (reason)
-		return reason;
-	return find_endpoint(config, &packet->transport,
-			     ipv4_of_own(config, packet->ipv6.destination), &packet->ends);
+	/* RFC 7915 section 5.1.1. */
+	if (is_extension_header(fragment->protocol) || fragment->protocol == EXTENSION_FRAGMENT)
+		return REASON_EXTENSION_HEADER;
+	if (!is_protocol_with_ports(fragment->protocol, PROTOCOL_ICMPV6))
+		return REASON_PROTOCOL_WITHOUT_PORTS;
+	return refuse_fragment(fragment, IPV4_PAYLOAD_MAX);
 }
 
 /* MAP-T: the headers the packet will have. */
@@ -220,6 +255,32 @@ INLINE enum reason admit_outer_64(const struct config *config, const void *data,
 	return reason ? reason : REASON_NOT_ENCAPSULATED;
 }
 
+/* A fragment of a packet in the tunnel, its Fragment header behind the IPv6 header.
+ * NOT_ENCAPSULATED: no such fragment. */
+INLINE enum reason admit_outer_fragment(const struct config *config, const void *data,
+					const void *end, __u32 offset, __u32 available,
+					struct ipv6_view *outer, struct fragment *fragment)
+{
+	enum reason reason = admit_64(config, data, end, offset, outer);
+
+	if (reason)
+		return reason;
+	if (outer->next_header != EXTENSION_FRAGMENT ||
+	    rule_of_tunnelled(config, outer->source) == NO_RULE)
+		return REASON_NOT_ENCAPSULATED;
+	if (outer->payload_length + sizeof(struct ipv6_header) > available)
+		return REASON_MALFORMED_IPV6;
+	reason = parse_ipv6_fragment(data, end, offset + sizeof(struct ipv6_header),
+				     outer->payload_length, fragment);
+	if (reason)
+		return reason;
+	if (is_extension_header(fragment->protocol) || fragment->protocol == EXTENSION_FRAGMENT)
+		return REASON_EXTENSION_HEADER;
+	if (fragment->protocol != PROTOCOL_IPV4)
+		return REASON_NOT_ENCAPSULATED;
+	return refuse_fragment(fragment, IPV6_PAYLOAD_MAX);
+}
+
 INLINE enum reason admit_inner_64(const struct config *config, const void *data, const void *end,
 				  struct encapsulated_64 *packet)
 {
@@ -231,13 +292,32 @@ INLINE enum reason admit_inner_64(const struct config *config, const void *data,
 		return reason;
 	if (!is_own_ipv4(config, packet->inner.header.destination))
 		return REASON_INNER_DESTINATION;
-	reason = refuse_ipv4(&packet->inner.header);
+	reason = refuse_ipv4(&packet->inner);
 	if (reason)
 		return reason;
 	return decapsulated_tos(packet->inner.header.tos, packet->outer.traffic_class,
 				&packet->tos);
 }
 
+/* Whom a packet that was in the tunnel, with its transport header, is for. */
+INLINE enum reason find_inner_endpoint(const struct config *config, __u32 rule,
+				       struct encapsulated_64 *packet)
+{
+	enum reason reason;
+
+	packet->ends.source = packet->inner.header.source;
+	reason = check_ends(config, &packet->transport, packet->ends.source);
+	if (reason)
+		return reason;
+	reason = check_source_64(rule, packet->outer.source, packet->ends.source,
+				 packet->transport.source_port);
+	if (reason)
+		return reason;
+	return find_endpoint(config, &packet->transport, packet->inner.header.destination,
+			     &packet->ends);
+}
+
+/* FRAGMENT_INVALID where the outer or the inner packet is a fragment: it is to be read otherwise. */
 INLINE enum reason admit_encapsulated_64(const struct config *config, const void *data,
 					 const void *end, __u32 offset, __u32 available,
 					 struct encapsulated_64 *packet)
@@ -251,19 +331,13 @@ INLINE enum reason admit_encapsulated_64(const struct config *config, const void
 	reason = admit_inner_64(config, data, end, packet);
 	if (reason)
 		return reason;
+	if (packet->inner.is_fragment)
+		return REASON_FRAGMENT_INVALID;
+	packet->inner.is_fragment = 0; /* known to the compiler */
 	reason = parse_transport_ipv4(data, end, &packet->inner, &packet->transport);
 	if (reason)
 		return reason;
-	packet->ends.source = packet->inner.header.source;
-	reason = check_ends(config, &packet->transport, packet->ends.source);
-	if (reason)
-		return reason;
-	reason = check_source_64(rule, packet->outer.source, packet->ends.source,
-				 packet->transport.source_port);
-	if (reason)
-		return reason;
-	return find_endpoint(config, &packet->transport, packet->inner.header.destination,
-			     &packet->ends);
+	return find_inner_endpoint(config, rule, packet);
 }
 
 /* MAP-E and lw4o6: the inner header after NAPT44. */

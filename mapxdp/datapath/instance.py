@@ -26,6 +26,9 @@ _LOAD_MAPS = (
     "scratch",
     "objects",
     "programs",
+    "fragments",
+    "datagrams",
+    "fragment_work",
 )
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"

@@ -28,10 +28,17 @@ _STEPS = (
     "46_other",
     "46_mss",
     "46_error",
+    "46_fragment",
+    "46_first",
+    "46_pieces",
+    "46_send",
     "64_error",
     "64_extension",
     "64_other",
     "64_mss",
+    "64_fragment",
+    "64_pieces",
+    "64_send",
 )
 #: Those that only translation needs (bpf/hook_tc_prepare.h).
 _STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")

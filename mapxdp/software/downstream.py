@@ -76,10 +76,12 @@ class Downstream(ABC):
         host = Endpoint(own, transport.destination_port)
         if self._settings.translates_ports:
             host = self.host_behind(transport, Endpoint(remote, transport.peer_port_of_source))
-        transport = transport.with_destination_port(host.port)
+        return transport.with_destination_port(host.port), host
+
+    def _with_mss_clamped(self, transport: Transport) -> Transport:
         clamped = transport.with_mss_at_most(self._settings.mss)
         self.events[Reason.MSS_CLAMPED] += clamped != transport
-        return clamped, host
+        return clamped
 
     def _check_ends(self, transport: Transport, remote: bytes) -> None:
         """RFC 7599 section 8.2: the port set first, then the source."""

@@ -84,6 +84,8 @@ class Encapsulated(Downstream):
         if IPv4Address(ipv4_destination(outer.payload)) not in self._domain.ipv4:
             raise Refused(Reason.INNER_DESTINATION)
         inner = read_ipv4(outer.payload)
+        if inner.is_fragment and inner.options:  # not all of them belong into every fragment
+            raise Refused(Reason.FRAGMENT_INVALID)
         tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
         source = IPv6Address(outer.source)
         if inner.is_fragment:
@@ -102,6 +104,8 @@ class Encapsulated(Downstream):
 
     def _for_host(self, ipv4: Ipv4, transport: Transport, tos: int, source: IPv6Address) -> Ipv4:
         transport, host = self._addressed(ipv4.destination, transport, ipv4.source, source)
+        if not ipv4.is_fragment:
+            transport = self._with_mss_clamped(transport)
         return encapsulation.renumbered(ipv4, transport, ipv4.source, host.address, tos)
 
     def _fragment(self, ipv4: Ipv4, tos: int, source: IPv6Address) -> tuple[bytes, ...]:

@@ -62,7 +62,7 @@ class Translated(Downstream):
         if self.others.have(ipv6.next_header, PROTO_ICMPV6):
             return (rfc7915.whole(self.others.from_domain(ipv6, self._remote_of(ipv6))),)
         transport = read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
-        made = self._ipv4_from(ipv6, transport)
+        made = self._ipv4_from(ipv6, transport, clamped=True)
         self.events[Reason.UDP_CHECKSUM_ABSENT] += rfc7915.lacks_checksum(transport)
         return (rfc7915.whole(made),)
 
@@ -86,10 +86,12 @@ class Translated(Downstream):
         assert own is not None  # as was asked first of all
         return own.packed
 
-    def _ipv4_from(self, ipv6: Ipv6, transport: Transport) -> Ipv4:
+    def _ipv4_from(self, ipv6: Ipv6, transport: Transport, *, clamped: bool = False) -> Ipv4:
         """The packet for the LAN, if it may enter."""
         remote, source = self._remote_of(ipv6), IPv6Address(ipv6.source)
         transport, host = self._addressed(self._own_of(ipv6), transport, remote, source)
+        if clamped:
+            transport = self._with_mss_clamped(transport)
         return rfc7915.ipv6_to_ipv4(ipv6, transport, remote, host.address)
 
     def _fragment(self, fragment: Ipv6Fragment) -> tuple[bytes, ...]:

@@ -115,8 +115,9 @@ class Upstream:
         source = self._public_source(ipv4, transport)
         if self._is_hairpin(ipv4, transport):
             return Outcome(Reason.HAIRPINNED, (self._hairpinned(ipv4, transport, source.port),))
-        transport = self._with_mss_clamped(transport.with_source_port(source.port))
+        transport = transport.with_source_port(source.port)
         if not self._departure.leaves_in_pieces(ipv4):
+            transport = self._with_mss_clamped(transport)
             packet = self._departure.of_whole(ipv4, transport, source.address)
             return Outcome(Reason.TRANSLATED, (packet,))
         identification = self.choose_identification(ipv4.identification)
@@ -124,6 +125,8 @@ class Upstream:
         return Outcome(Reason.TRANSLATED, packets)
 
     def _fragment(self, ipv4: Ipv4) -> Outcome:
+        if ipv4.options:  # not all of them belong into every fragment
+            raise Refused(Reason.FRAGMENT_INVALID)
         ipv4.part.require_possible(IPV4_PAYLOAD_MAX)
         require_ports(ipv4.protocol, PROTO_ICMP)
         self._departure.refuse_too_big(ipv4)
@@ -173,8 +176,7 @@ class Upstream:
         source = self._public_source(ipv4, transport)
         if self._is_hairpin(ipv4, transport):
             raise Refused(Reason.FRAGMENT_INVALID)
-        transport = transport.with_source_port(source.port)
-        return self._with_mss_clamped(transport), source.address
+        return transport.with_source_port(source.port), source.address
 
     def _new_identification(self, old: int) -> int:
         """CEs that share an address must not choose the same one for datagrams to one host:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
-from harness import errors, packets
+from harness import errors, fragments, packets
 from harness.ce import LoadedCe, LoadedCes, inconsistencies
 from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
@@ -24,6 +24,7 @@ from mapxdp.contract import MapSpec
 from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_text
 from mapxdp.datapath.tables import Napt44Kind
+from mapxdp.datapath.trial import TrialLink
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.napt44 import LogLevel
@@ -78,8 +79,15 @@ UPSTREAM: dict[str, tuple[Reason, bytes]] = {
     "ihl 4": (Reason.MALFORMED_IPV4, b"\x44" + upstream()[1:]),
     "total length below header": (Reason.MALFORMED_IPV4, upstream(total_length=19)),
     "total length beyond packet": (Reason.MALFORMED_IPV4, upstream(total_length=2000)),
-    "first fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x2000)),
-    "later fragment": (Reason.FRAGMENT_INVALID, upstream(fragment=0x0010)),
+    "first fragment of no use": (
+        Reason.FRAGMENT_INVALID,
+        packets.ipv4(packets.udp(HOST, SERVER, 1, 2, b"x"), packets.UDP, fragment=0x2000),
+    ),
+    "later fragment": (Reason.FRAGMENT_KEPT, upstream(fragment=0x0010)),
+    "fragment of gre": (
+        Reason.PROTOCOL_WITHOUT_PORTS,
+        packets.ipv4(bytes(24), 47, fragment=0x2010),
+    ),
     "gre": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 47)),
     "esp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 50)),
     "sctp": (Reason.PROTOCOL_WITHOUT_PORTS, packets.ipv4(bytes(20), 132)),
@@ -290,9 +298,17 @@ TRANSLATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         Reason.PROTOCOL_WITHOUT_PORTS,
         packets.ipv6(upstream(), packets.IPV4, SERVER6, MAP_ADDRESS),
     ),
-    "fragment": (
+    "fragment of no use": (
         Reason.FRAGMENT_INVALID,
-        packets.ipv6(b"\x11" + bytes(39), 44, SERVER6, MAP_ADDRESS),
+        packets.ipv6(b"\x11\0\0\1" + bytes(39), 44, SERVER6, MAP_ADDRESS),
+    ),
+    "later fragment": (
+        Reason.FRAGMENT_KEPT,
+        packets.ipv6(b"\x11\0\0\x09" + bytes(36), 44, SERVER6, MAP_ADDRESS),
+    ),
+    "extension header behind the fragment header": (
+        Reason.EXTENSION_HEADER,
+        packets.ipv6(b"\x3c\0\0\x09" + bytes(36), 44, SERVER6, MAP_ADDRESS),
     ),
     "hop-by-hop": (
         Reason.MALFORMED_TRANSPORT,
@@ -350,9 +366,17 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
         Reason.NOT_ENCAPSULATED,
         packets.ipv6(b"\x04" + bytes(39), 44, OTHER6, MAP_ADDRESS),
     ),
-    "outer fragment": (
+    "outer fragment of no use": (
         Reason.FRAGMENT_INVALID,
-        packets.ipv6(b"\x04" + bytes(39), 44, BR, MAP_ADDRESS),
+        packets.ipv6(b"\x04\0\0\1" + bytes(39), 44, BR, MAP_ADDRESS),
+    ),
+    "outer fragment": (
+        Reason.FRAGMENT_KEPT,
+        packets.ipv6(b"\x04\0\0\1" + bytes(36), 44, BR, MAP_ADDRESS),
+    ),
+    "fragment of no ipv4": (
+        Reason.NOT_ENCAPSULATED,
+        packets.ipv6(b"\x11\0\0\1" + bytes(36), 44, BR, MAP_ADDRESS),
     ),
     "encapsulation limit": (
         Reason.NO_MAPPING,
@@ -369,7 +393,8 @@ ENCAPSULATED_ONLY: dict[str, tuple[Reason, bytes]] = {
     "inner header cut": (Reason.MALFORMED_IPV4, tunnelled(inner()[:19])),
     "inner version 6": (Reason.MALFORMED_IPV4, tunnelled(b"\x65" + inner()[1:])),
     "inner length beyond the outer": (Reason.MALFORMED_IPV4, tunnelled(inner(total_length=200))),
-    "inner fragment": (Reason.FRAGMENT_INVALID, tunnelled(inner(fragment=0x2000))),
+    "inner fragment of no use": (Reason.FRAGMENT_INVALID, tunnelled(inner(fragment=0x2000))),
+    "inner fragment": (Reason.FRAGMENT_KEPT, tunnelled(inner(fragment=0x0010))),
     "inner icmp redirect": (
         Reason.ICMP_NOT_CARRIED,
         tunnelled(packets.ipv4(b"\x05" + bytes(35), packets.ICMP, SERVER, PUBLIC)),
@@ -497,6 +522,31 @@ def test_early_reclaim(ce: LoadedCe) -> None:
     ce.advance(62)
     assert send(ce, "tcp", port=9_999).reason is Reason.TRANSLATED
     assert ce.events()[note(Reason.EARLY_RECLAIMED)] == 1
+
+
+def test_fragments(ce: LoadedCe, trial_link: TrialLink) -> None:
+    """Kept, cut, put together, too many, and forgotten."""
+    ce.reset(lowest_ipv6_mtu=1280)
+    ce.link = trial_link
+    cut, length = fragments.from_lan("udp", bytes(2000))
+    first, last = fragments.parts_of(length, 1456)
+    assert note(ce.from_lan(cut(last)).reason) is Reason.FRAGMENT_KEPT
+    assert note(ce.from_lan(cut(first)).reason) is Reason.TRANSLATED
+    for number in range(64):
+        ce.from_lan(fragments.from_lan("udp", bytes(2000), 1, number)[0](last))
+    assert note(ce.from_lan(cut(last)).reason) is Reason.FRAGMENTS_FULL
+    ce.advance(16)
+    assert ce.from_lan(cut(first)).reason is Reason.TRANSLATED
+    assert ce.from_lan(fragments.ipv4_cut(bytes(2000), 1)(last)).reason is Reason.FRAGMENT_KEPT
+    if not ce.domain.mode.translates:
+        first = fragments.parts_of(length, 1480)[0]
+        assert ce.from_lan(cut(first)).reason is Reason.TRANSLATED
+    for event in (
+        Reason.DATAGRAM_REASSEMBLED,
+        Reason.DATAGRAM_FRAGMENTED,
+        Reason.FRAGMENTS_EXPIRED,
+    ):
+        assert ce.events()[note(event)] >= 1
 
 
 def test_log_lost(ce: LoadedCe) -> None:

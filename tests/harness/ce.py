@@ -32,6 +32,7 @@ WAN_MTU = 1500
 ETHERNET = bytes.fromhex("020000000002 020000000001")
 _ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
 _SHOT = 2
+_STOLEN = 4
 _REVERSED = {"DIRECTION_46": ETHERNET[6:] * 2, "DIRECTION_64": ETHERNET[6:] + ETHERNET[:6]}
 
 
@@ -194,11 +195,10 @@ class LoadedCe:
         has_gone = reason is Reason.FRAGMENT_KEPT or trial.transmitted or trial.received
         passed = reason.reason_class is ReasonClass.PASS
         dropped = reason.reason_class is ReasonClass.DROP
-        assert trial.verdict == (PASSED_ON if passed else _SHOT), (
-            f"{reason} ended in {trial.verdict}"
-        )
+        expected = PASSED_ON if passed else _SHOT if dropped else _STOLEN
+        assert trial.verdict == expected, f"{reason} ended in {trial.verdict}"
         assert passed or dropped or has_gone, f"{reason}, but nothing left"
-        is_prepared = dropped and _is_prepared(frame[14:])
+        is_prepared = self._put_together or (dropped and _is_prepared(frame[14:]))
         if not has_gone and not is_prepared and reason is not Reason.KERNEL_REFUSED:
             assert trial.frame == frame, f"{reason}, but the packet was changed"
 
@@ -251,9 +251,16 @@ class LoadedCe:
         for number in range(contract.number("PROTOCOLS") * contract.number("SLOTS")):
             self.maps.set_value("slots", bytes(claimed), number)
 
+    def _event(self, direction: str, reason: Reason) -> int:
+        """Where the counters have an event."""
+        number = self.maps.contract.number
+        return number(direction) * number("REASONS_MAX") + reason.number
+
     def _reason_since(self, direction: str) -> Reason:
         """The one verdict that was counted since the last look."""
         before, self._counters = self._counters, self._read()
+        whole = self._event(direction, Reason.DATAGRAM_REASSEMBLED)
+        self._put_together = self._counters[whole] != before[whole]
         first = {
             name: self.maps.contract.number(name) * self.maps.contract.number("REASONS_MAX")
             for name in ("DIRECTION_46", "DIRECTION_64")
@@ -306,13 +313,22 @@ def clear_state(maps: MapSet) -> None:
         size = maps.spec(name).entries * maps.spec(name).value_size
         with mmap.mmap(maps.fds[name], size) as memory:
             memory[:] = bytes(size)
-    for name in ("eim", "flow_index", "permissions"):
+    _free_datagrams(maps)
+    for name in ("eim", "flow_index", "permissions", "fragments"):
         for key in list(libbpf.keys(maps.fds[name], maps.spec(name).key_size)):
             libbpf.delete(maps.fds[name], key)
     hosts = maps.spec("hosts")
     for number, value in enumerate(libbpf.lookup_all(maps.fds["hosts"], hosts)):
         if any(value):
             maps.set_value("hosts", bytes(hosts.value_size), number)
+
+
+def _free_datagrams(maps: MapSet) -> None:
+    """No fragments are kept any more."""
+    size = maps.contract["datagram"].size
+    with mmap.mmap(maps.fds["datagrams"], maps.spec("datagrams").entries * size) as memory:
+        for start in range(0, len(memory), size):
+            memory[start : start + 8] = bytes(8)
 
 
 def used_mappings(maps: MapSet, name: str) -> dict[int, dict[str, int]]:

@@ -153,7 +153,7 @@ def test_the_software_path_knows_nothing_of_the_c_code() -> None:
 #: Each layer of the C text may include those before it (docs/architecture.md).
 C_LAYERS = (
     {"inline.h", "contract.h", "reasons.h", "maps.h"},
-    {"byteorder.h", "csum.h", "headers.h", "packet.h", "parse.h"},
+    {"byteorder.h", "csum.h", "headers.h", "packet.h", "fragment.h", "parse.h"},
     {
         "port_set.h",
         "map_address.h",
@@ -192,6 +192,7 @@ C_LAYERS = (
         "fairness.h",
         "sweep.h",
         "control.h",
+        "fragment_table.h",
     },
     {
         "translate46.h",
@@ -219,6 +220,14 @@ C_LAYERS = (
         "hook_tc_error_mapt.h",
         "hook_tc_error_mape.h",
         "hook_tc_control.h",
+        "hook_tc_fragment.h",
+        "hook_tc_fragment_46.h",
+        "hook_tc_fragment_64.h",
+        "hook_tc_pieces_46.h",
+        "hook_tc_pieces_mapt.h",
+        "hook_tc_pieces_mape.h",
+        "hook_tc_pieces_mapt_64.h",
+        "hook_tc_pieces_mape_64.h",
     },
     {"mapt.bpf.c", "mape.bpf.c", "trial.bpf.c"},
 )
