@@ -101,7 +101,8 @@ def _queued_error(sock: socket.socket) -> SocketError | None:
 
 
 def trace(kind: Kind, address: str, port: int) -> list[Hop | None]:
-    """The hops to ``address``, the last one itself; None for one that says nothing.
+    """The hops to ``address``, the last one itself; None for one that says nothing, and two of
+    them are the end.
 
     ``port`` should be closed for UDP; it does not matter for ICMP.
     """
@@ -110,7 +111,7 @@ def trace(kind: Kind, address: str, port: int) -> list[Hop | None]:
     for ttl in range(1, _HOPS + 1):
         answers = (probe(address, port, ttl) for _ in range(_TRIES))
         hops.append(next((hop for hop in answers if hop is not None), None))
-        if hops[-1] is not None and hops[-1].error != TIME_EXCEEDED:
+        if hops[-2:] == [None, None] or (hops[-1] and hops[-1].error != TIME_EXCEEDED):
             break
     return hops
 

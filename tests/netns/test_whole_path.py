@@ -52,6 +52,7 @@ from mapxdp.model.translation import DUMMY_ADDRESS
 CLIENT = CLIENT_IPV4["client1"]
 CE_LAN, BR = "192.168.1.1", "203.0.113.1"
 ROUTER = str(DUMMY_ADDRESS)
+REMOTE_PORT = 7777
 LONG = 4000
 LONGER = 30_000
 SMALL = 1300
@@ -228,11 +229,11 @@ def test_ping_in_fragments_in_reverse(path: Running) -> None:
 def test_fragments_in_reverse_from_the_domain(path: Running) -> None:
     """IPv6 fragments, in MAP-E of the tunnel packet."""
     data = os.urandom(LONGER)
-    sent = packets.udp(SERVER_IPV4, PUBLIC, 7777, OPEN_PORT, data)
+    sent = packets.udp(SERVER_IPV4, PUBLIC, REMOTE_PORT, OPEN_PORT, data)
     whole = packets.ipv4(sent, packets.UDP, SERVER_IPV4, PUBLIC, fragment=0)
     with udp_socket(path, "client1", INNER_PORT) as host:
         send_to_ce(path, into_domain(path, whole)[::-1])
-        assert host.recvfrom(65535) == (data, (SERVER_IPV4, 7777))
+        assert host.recvfrom(65535) == (data, (SERVER_IPV4, REMOTE_PORT))
 
 
 def test_ping_in_fragments_in_reverse_from_the_domain(path: Running) -> None:
@@ -265,7 +266,7 @@ def test_tunnelled_fragments_in_reverse_from_the_domain(path: Running) -> None:
     if path.lab.mode.translates:
         pytest.skip("no tunnel")
     data = os.urandom(LONGER)
-    sent = packets.udp(SERVER_IPV4, PUBLIC, 7777, OPEN_PORT, data)
+    sent = packets.udp(SERVER_IPV4, PUBLIC, REMOTE_PORT, OPEN_PORT, data)
     outer = str(topology.BR_ADDRESS), str(path.lab.domain.map_address)
     tunnelled = [
         packets.ipv6(fragment, packets.IPV4, *outer)
@@ -273,7 +274,7 @@ def test_tunnelled_fragments_in_reverse_from_the_domain(path: Running) -> None:
     ]
     with udp_socket(path, "client1", INNER_PORT) as host:
         send_to_ce(path, tunnelled[::-1])
-        assert host.recvfrom(65535) == (data, (SERVER_IPV4, 7777))
+        assert host.recvfrom(65535) == (data, (SERVER_IPV4, REMOTE_PORT))
 
 
 def test_udp_without_checksum(path: Running) -> None:
@@ -287,7 +288,7 @@ def test_udp_without_checksum_from_the_domain(path: Running) -> None:
     """MAP-T: no BR should send it, but the host can have it as it is."""
     data = b"no checksum"
     ends = SERVER_IPV4, PUBLIC
-    sent = packets.udp(*ends, 7777, OPEN_PORT, data)
+    sent = packets.udp(*ends, REMOTE_PORT, OPEN_PORT, data)
     (packet,) = into_domain(path, packets.ipv4(sent, packets.UDP, *ends))
     at = len(packet) - len(data) - 2
     with udp_socket(path, "client1", INNER_PORT) as host:
@@ -296,17 +297,20 @@ def test_udp_without_checksum_from_the_domain(path: Running) -> None:
 
 
 @pytest.mark.parametrize("options", [NOPS, TIMESTAMP], ids=["NOPs", "timestamp"])
-def test_ipv4_options(options: bytes, path: Running) -> None:
+@pytest.mark.parametrize("way", ["out", "in"])
+def test_ipv4_options(way: str, options: bytes, path: Running) -> None:
     """MAP-T leaves them out, MAP-E carries them."""
-    with udp_socket(path, "client1") as sock:
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
-        sock.sendto(b"with options", (SERVER_IPV4, UDP_PORT))
-        assert sock.recv(100) == b"with options"
-
-
-@pytest.mark.parametrize("options", [NOPS, TIMESTAMP], ids=["NOPs", "timestamp"])
-def test_ipv4_options_from_outside(options: bytes, path: Running) -> None:
-    with udp_socket(path, "client1", INNER_PORT) as host, udp_socket(path, "server") as remote:
-        remote.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
-        remote.sendto(b"with options", (PUBLIC, OPEN_PORT))
-        assert host.recv(100) == b"with options"
+    host, remote = udp_socket(path, "client1", INNER_PORT), udp_socket(path, "server", REMOTE_PORT)
+    if way == "out":
+        sender, to, receiver = host, (SERVER_IPV4, REMOTE_PORT), remote
+    else:
+        sender, to, receiver = remote, (PUBLIC, OPEN_PORT), host
+    with host, remote:
+        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_RECVOPTS, 1)
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
+        sender.sendto(b"with options", to)
+        data, seen, _, _ = receiver.recvmsg(100, 100)
+    assert data == b"with options"
+    assert [content[0] for _, _, content in seen] == (
+        [] if path.lab.mode.translates else [options[0]]
+    )
