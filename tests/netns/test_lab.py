@@ -171,5 +171,5 @@ def test_between_ces(lab: Running) -> None:
 def test_along_the_path(lab: Running) -> None:
     """Traceroute, and what does not cross in one piece."""
     found = list(path.along_the_path(lab))
-    assert len(found) == 3
+    assert len(found) == 5
     assert [check for check in found if not check.passed] == []

@@ -190,7 +190,7 @@ def tcp_both_ways(path: Running) -> None:
 
 def test_long_ping(path: Running) -> None:
     with netns.entered(path.lab.netns("client1")):
-        assert len(clients.ping(SERVER_IPV4, 3, LONG)) == 3
+        assert len(clients.ping(SERVER_IPV4, octets=LONG)) == 3
 
 
 def test_long_datagrams(path: Running) -> None:
