@@ -78,8 +78,8 @@ def fragments(running: Running) -> Iterator[Check]:
     for the one they are fragments, for the other whole."""
     lab = running.lab
     for node in ("client1", "ce"):
-        yield attempt(f"ping in fragments, {node}", partial(_ping, lab, node, _PING_IN_FRAGMENTS))
-        yield attempt(f"UDP in fragments, {node}", partial(_udp, lab, node, _UDP_IN_FRAGMENTS))
+        yield attempt(f"4000-octet ping, {node}", partial(_ping, lab, node, _PING_IN_FRAGMENTS))
+        yield attempt(f"30 KB datagram, {node}", partial(_udp, lab, node, _UDP_IN_FRAGMENTS))
 
 
 def counters(running: Running) -> Iterator[Check]:

@@ -37,13 +37,16 @@ class Transfer:
 
 
 def ping(address: str, count: int = 3, octets: int = 48) -> list[float]:
-    """Round trip times in milliseconds of ``count`` echo requests; lost ones are missing."""
+    """Round trip times in milliseconds of ``count`` echo requests with so much data.
+
+    Lost ones are missing, and so are those that came back with other data.
+    """
     identifier = os.getpid() & 0xFFFF
     times = []
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         raw.settimeout(2)
         for sequence in range(count):
-            request = _echo_request(identifier, sequence, os.urandom(octets))
+            request = echo_request(identifier, sequence, octets)
             raw.sendto(request, (address, 0))
             sent = time.monotonic()
             if _await_reply(raw, request):
@@ -51,8 +54,9 @@ def ping(address: str, count: int = 3, octets: int = 48) -> list[float]:
     return times
 
 
-def _echo_request(identifier: int, sequence: int, data: bytes = bytes(48)) -> bytes:
-    body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, sequence) + data
+def echo_request(identifier: int, sequence: int, octets: int) -> bytes:
+    """The ICMP message, with random data."""
+    body = struct.pack("!BBHHH", _ECHO_REQUEST, 0, 0, identifier, sequence) + os.urandom(octets)
     return body[:2] + checksum(body).to_bytes(2, "big") + body[4:]
 
 

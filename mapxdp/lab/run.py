@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mapxdp import ce, host, locks, netns, record, snapshot
 from mapxdp.errors import MapxdpError, StateError
-from mapxdp.lab import checks, clients, mesh, relay, server, topology
+from mapxdp.lab import checks, clients, mesh, path, relay, server, topology
 from mapxdp.lab.checks import Check, Running
 from mapxdp.lab.topology import SERVER_IPV4, Lab
 from mapxdp.model.domain import Mode
@@ -63,7 +63,9 @@ def run(
             report.checks.append(check)
         if console is not None:
             report.frame = _show_live(running, console)
-        for check in chain(checks.counters(running), mesh.between_ces(running)):
+        for check in chain(
+            checks.counters(running), mesh.between_ces(running), path.along_the_path(running)
+        ):
             show(check)
             report.checks.append(check)
         if keep:
@@ -138,9 +140,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _bring_up(config_text: str, namespace: str, say: Say) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "ce.toml"
-        path.write_text(config_text, encoding="utf-8")
-        ce.up(path, namespace, say)
+        file = Path(directory) / "ce.toml"
+        file.write_text(config_text, encoding="utf-8")
+        ce.up(file, namespace, say)
 
 
 def _keep(lab: Lab, say: Say) -> None:

@@ -27,6 +27,7 @@ from mapxdp.model.map_address import (
 )
 from mapxdp.model.mtu import MAXIMUM_MTU
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
+from mapxdp.model.translation import DUMMY_ADDRESS
 from mapxdp.software import encapsulation, icmp_errors, rfc7915
 from mapxdp.software.datagrams import IPV6_PAYLOAD_MAX
 from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, read_icmpv6
@@ -113,15 +114,16 @@ class BorderRelay:
         return rfc7915.whole(rfc7915.ipv6_to_ipv4(ipv6, transport, source, destination))
 
     def _error_from_ce(self, ipv6: Ipv6, dmr: IPv6Network) -> bytes:
-        """An ICMPv6 error of a CE about a packet to it."""
+        """An ICMPv6 error of a CE about a packet to it, or of a router on the way."""
         message = read_icmpv6(ipv6)
         quote = read_quote6(message.parts(ICMPV6_LENGTH)[0])
         host = self._ipv4_source(quote.ipv6.destination, quote.transport.header.destination_port)
         remote = rfc6052.extract(dmr.prefixlen, IPv6Address(quote.ipv6.source)).packed
         to = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
         identification = random.getrandbits(16)
+        source = host if ipv6.source == quote.ipv6.destination else DUMMY_ADDRESS.packed
         header = Ipv4(
-            ipv6.traffic_class, identification, 0, ipv6.hop_limit, PROTO_ICMP, 0, host, to, b""
+            ipv6.traffic_class, identification, 0, ipv6.hop_limit, PROTO_ICMP, 0, source, to, b""
         )
         return icmp_errors.to_icmp(message, quote, (remote, host), header, MAXIMUM_MTU)
 
@@ -139,7 +141,11 @@ class BorderRelay:
         outer = read_ipv6(packet, IPV6_PAYLOAD_MAX)
         address = self._settings.address
         assert address is not None
-        if outer.destination != address.packed or outer.next_header != PROTO_IPV4:
+        if outer.destination != address.packed:
+            raise _BrRefused(BrReason.NOT_FOR_BR)
+        if is_icmp_error(outer.next_header, outer.payload, PROTO_ICMPV6):
+            return self._error_about_tunnel(outer, address)
+        if outer.next_header != PROTO_IPV4:
             raise _BrRefused(BrReason.NOT_FOR_BR)
         inner = read_ipv4(outer.payload)
         tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
@@ -155,6 +161,16 @@ class BorderRelay:
         return encapsulation.renumbered(
             inner, transport, inner.source, inner.destination, tos
         ).as_it_is()
+
+    def _error_about_tunnel(self, ipv6: Ipv6, address: IPv6Address) -> bytes:
+        """RFC 2473 section 8: for whom sent the packet inside, whichever router complains."""
+        message = read_icmpv6(ipv6)
+        icmp_errors.require_tunnel_error(message.kind)
+        _, quote, about_limit = icmp_errors.read_tunnel_quote(message, address.packed)
+        icmp_errors.require_relayed(message, quote, about_limit=about_limit)
+        return icmp_errors.about_tunnel(
+            message, quote, DUMMY_ADDRESS.packed, quote.ipv4.source, MAXIMUM_MTU
+        )
 
     def _require_consistent(self, source: bytes, host: bytes, port: int) -> None:
         if not any(

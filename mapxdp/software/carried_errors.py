@@ -98,7 +98,7 @@ class CarriedErrors:
             ttl=ipv6.hop_limit,
             protocol=0,
             checksum=0,
-            source=self._ipv4_source(ipv6),
+            source=self._ipv4_source(ipv6, quote, remote),
             destination=host.address,
             payload=b"",
         )
@@ -217,13 +217,13 @@ class CarriedErrors:
         seen = seen.renumbered(host.address, self._ipv4)
         return icmp_errors.renumbered(ipv4, seen, self._ipv4, host.address, ipv4.tos).as_it_is()
 
-    def _ipv4_source(self, ipv6: Ipv6) -> bytes:
+    def _ipv4_source(self, ipv6: Ipv6, quote: Quote6, remote: bytes) -> bytes:
+        """RFC 6791: a router's address means nothing in IPv4, even under a rule's prefix."""
         dmr, source = self._domain.dmr, IPv6Address(ipv6.source)
         assert dmr is not None  # by Domain
-        rule = self._domain.rule_of_source(source)
-        if rule is not None:
-            address = self._domain.peer_ipv4(rule, source).packed
-        elif source in dmr:
+        if ipv6.source == quote.ipv6.destination:
+            address = remote
+        elif source in dmr and self._domain.rule_of_source(source) is None:
             address = rfc6052.extract(dmr.prefixlen, source).packed
         else:
             return self._source

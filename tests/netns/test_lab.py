@@ -12,7 +12,7 @@ import pytest
 from harness.lab import running_lab, udp_stream
 from mapxdp import health, netns, record, snapshot
 from mapxdp.config import DatapathKind
-from mapxdp.lab import checks, clients, mesh, topology
+from mapxdp.lab import checks, clients, mesh, path, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import HTTP_PORT, UDP_PORT
 from mapxdp.lab.topology import SERVER_IPV4
@@ -165,4 +165,11 @@ def test_between_ces(lab: Running) -> None:
     """TCP, UDP and ping to another CE: the BR, whose count was compared above, sees nothing."""
     found = list(mesh.between_ces(lab))
     assert len(found) == 4
+    assert [check for check in found if not check.passed] == []
+
+
+def test_along_the_path(lab: Running) -> None:
+    """Traceroute, and what does not cross in one piece."""
+    found = list(path.along_the_path(lab))
+    assert len(found) == 5
     assert [check for check in found if not check.passed] == []

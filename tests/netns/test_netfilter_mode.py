@@ -158,7 +158,7 @@ def test_pings_of_several_hosts_at_once(lab: Running) -> None:
             raws.append(stack.enter_context(raw))
         for identifier in identifiers:
             for raw in raws:
-                raw.sendto(clients._echo_request(identifier, 1), (SERVER_IPV4, 0))
+                raw.sendto(clients.echo_request(identifier, 1, 48), (SERVER_IPV4, 0))
         for raw in raws:
             got = {int.from_bytes(raw.recv(200)[24:26], "big") for _ in identifiers}
             assert got == set(identifiers)
