@@ -415,6 +415,8 @@ struct datagram {
 	__u32 end;	/* of the fragments that came */
 	__u32 count;	/* of fragments */
 	__u32 nothing;	/* always 0 */
+	__u32 start;	/* of the payload: 20 behind an inner header that was in it */
+	__u32 zero;
 	struct fragment_range fragments[FRAGMENTS_MAX];
 	__u8 headers[FIRST_HEADERS]; /* the IP headers of the first fragment */
 	struct pieces pieces;	     /* where all is ready to be sent */

@@ -181,6 +181,7 @@ INLINE struct datagram *begin_datagram(struct fragment_work *work, __u32 now,
 	datagram->total = 0;
 	datagram->end = 0;
 	datagram->count = 0;
+	datagram->start = 0;
 	work->entry = (struct fragment_entry){.tick = now, .fate = FATE_KEPT, .buffer = index};
 	fragments_remember(work);
 	return datagram;
@@ -195,8 +196,10 @@ INLINE struct datagram *begin_cutting(__u32 now, enum direction direction, __u32
 	if (*buffer >= DATAGRAMS)
 		return 0;
 	datagram = datagram_at(*buffer);
-	if (datagram)
-		datagram->key = (struct fragment_key){};
+	if (!datagram)
+		return 0;
+	datagram->key = (struct fragment_key){};
+	datagram->start = 0;
 	return datagram;
 }
 
@@ -219,6 +222,19 @@ INLINE void end_datagram(struct datagram *datagram)
 {
 	fragments_forget(&datagram->key);
 	publish_use(datagram, DATAGRAM_FREE);
+}
+
+/* A datagram in a buffer of ours gets the key in the work. */
+INLINE void rename_datagram(struct fragment_work *work, struct datagram *datagram, __u32 buffer)
+{
+	fragments_forget(&datagram->key);
+	datagram->key = work->key;
+	work->entry = (struct fragment_entry){
+		.tick = datagram->tick,
+		.fate = FATE_KEPT,
+		.buffer = buffer,
+	};
+	fragments_remember(work);
 }
 
 /* What a complete datagram was to become was dropped. */

@@ -47,7 +47,8 @@ INLINE void seek_fragment(const struct config *config, struct tc_fragment *fragm
 INLINE long tc_store_payload(const struct __sk_buff *skb, struct datagram *datagram, __u32 from,
 			     __u32 to, __u32 length)
 {
-	return kernel_skb_load_bytes(skb, from, payload_at(datagram, to), bounded_piece(length));
+	return kernel_skb_load_bytes(skb, from, payload_at(datagram, datagram->start + to),
+				     bounded_piece(length));
 }
 
 /* Puts the fragment beside the others of its datagram. REASON_TRANSLATED: it was the last one
@@ -100,7 +101,8 @@ INLINE long tc_become_piece(struct __sk_buff *skb, struct datagram *datagram, __
 
 	if (error)
 		return error;
-	return kernel_skb_store_bytes(skb, L2_LENGTH + headers, payload_at(datagram, from),
+	return kernel_skb_store_bytes(skb, L2_LENGTH + headers,
+				      payload_at(datagram, datagram->start + from),
 				      bounded_piece(length), 0);
 }
 

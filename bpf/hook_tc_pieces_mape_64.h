@@ -71,28 +71,6 @@ INLINE enum reason tc_strip_fragment_header(struct __sk_buff *skb, const struct 
 	return tc_continue(skb, PROGRAM_ENTRY_64);
 }
 
-/* The packet becomes one that never was cut outside. */
-INLINE enum reason tc_become_outer(struct __sk_buff *skb, struct datagram *datagram)
-{
-	__u32 length = datagram->total;
-	enum reason reason = REASON_KERNEL_REFUSED;
-	struct ipv6_header outer;
-
-	__builtin_memcpy(&outer, datagram->headers, sizeof(outer));
-	outer.payload_length = net16(length);
-	outer.next_header = PROTOCOL_IPV4;
-	if (length > LONGEST_INGRESS)
-		reason = REASON_FRAGMENTS_FULL;
-	else if (!tc_become_piece(skb, datagram, sizeof(outer), 0, length))
-		reason = REASON_TRANSLATED;
-	if (reason) {
-		end_datagram(datagram);
-		return reason;
-	}
-	tc_write(skb, L2_LENGTH, &outer, sizeof(outer));
-	return tc_leave_buffer(skb, datagram, 0, PROGRAM_ENTRY_64);
-}
-
 /* The packet becomes one whose inner packet never was cut, or as much of it as the kernel allows. */
 INLINE enum reason tc_become_inner(struct __sk_buff *skb, struct datagram *datagram)
 {
@@ -115,6 +93,49 @@ INLINE enum reason tc_become_inner(struct __sk_buff *skb, struct datagram *datag
 	return tc_leave_buffer(skb, datagram, more, more ? PROGRAM_PIECES_64 : PROGRAM_ENTRY_64);
 }
 
+/* What was cut outside, and is too long to become one packet: its inner packet becomes a datagram
+ * that was kept. */
+INLINE enum reason tc_open_outer(struct __sk_buff *skb, struct tc_fragment *fragment,
+				 struct datagram *datagram, const struct ipv6_header *outer)
+{
+	struct ipv4_header inner;
+	__u32 length;
+
+	__builtin_memcpy(&inner, datagram->payload, sizeof(inner));
+	length = host16(inner.total_length);
+	if (length <= sizeof(inner) || length > datagram->total || is_fragment(&inner)) {
+		end_datagram(datagram);
+		return REASON_MALFORMED_IPV4;
+	}
+	key_of_inner(outer->source, &inner, &fragment->work->key);
+	rename_datagram(fragment->work, datagram, fragment->buffer);
+	datagram->start = sizeof(inner);
+	datagram->total = length - sizeof(inner);
+	__builtin_memcpy(datagram->headers, outer, sizeof(*outer));
+	__builtin_memcpy(datagram->headers + sizeof(*outer), &inner, sizeof(inner));
+	return tc_become_inner(skb, datagram);
+}
+
+/* The packet becomes one that never was cut outside. */
+INLINE enum reason tc_become_outer(struct __sk_buff *skb, struct tc_fragment *fragment,
+				   struct datagram *datagram)
+{
+	__u32 length = datagram->total;
+	struct ipv6_header outer;
+
+	__builtin_memcpy(&outer, datagram->headers, sizeof(outer));
+	outer.payload_length = net16(length);
+	outer.next_header = PROTOCOL_IPV4;
+	if (length > LONGEST_INGRESS)
+		return tc_open_outer(skb, fragment, datagram, &outer);
+	if (tc_become_piece(skb, datagram, sizeof(outer), 0, length)) {
+		end_datagram(datagram);
+		return REASON_KERNEL_REFUSED;
+	}
+	tc_write(skb, L2_LENGTH, &outer, sizeof(outer));
+	return tc_leave_buffer(skb, datagram, 0, PROGRAM_ENTRY_64);
+}
+
 INLINE enum reason tc_keep_outer(struct __sk_buff *skb, struct tc_fragment *fragment)
 {
 	struct datagram *whole = 0;
@@ -125,7 +146,7 @@ INLINE enum reason tc_keep_outer(struct __sk_buff *skb, struct tc_fragment *frag
 	reason = tc_keep(skb, fragment, &whole);
 	if (reason || !whole)
 		return reason;
-	return tc_become_outer(skb, whole);
+	return tc_become_outer(skb, fragment, whole);
 }
 
 INLINE enum reason tc_keep_inner(struct __sk_buff *skb, struct tc_fragment *fragment)

@@ -68,15 +68,17 @@ INLINE enum reason quoted_remote(const struct config *config, const struct quote
 		       : REASON_TRANSLATED;
 }
 
-/* RFC 6791: routers on the way have no IPv4 address. */
-INLINE __be32 error_source(const struct config *config, const struct ipv6_view *ipv6)
+/* RFC 6791: the address of a router means nothing in IPv4, even under a rule's prefix. */
+INLINE __be32 error_source(const struct config *config, const struct ipv6_view *ipv6,
+			   const struct quote6 *quote, __be32 remote)
 {
-	__u32 rule = rule_of_translated(config, ipv6->source);
-	__be32 source;
+	__be32 source = remote;
 
-	if (rule == NO_RULE)
-		return config->icmp_error_source;
-	source = ipv4_of_translated(config, rule, ipv6->source);
+	if (!same_ipv6(ipv6->source, quote->header.destination)) {
+		if (rule_of_translated(config, ipv6->source) != DMR_RULE)
+			return config->icmp_error_source;
+		source = ipv4_of_translated(config, DMR_RULE, ipv6->source);
+	}
 	return is_martian(source) ? config->icmp_error_source : source;
 }
 
@@ -99,8 +101,8 @@ INLINE enum reason translate_error_64(const struct config *config, const struct 
 	front->icmp.word |= net32(out->layout.length << 16);
 	shorter.payload_length =
 		sizeof(front->icmp) + sizeof(front->quoted) + laid_out(&out->layout);
-	ipv4_header_from_ipv6(&shorter, error_source(config, ipv6), ends->source, identification,
-			      &front->outer);
+	ipv4_header_from_ipv6(&shorter, error_source(config, ipv6, quote, ends->destination),
+			      ends->source, identification, &front->outer);
 	return REASON_TRANSLATED;
 }
 

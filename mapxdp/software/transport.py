@@ -191,6 +191,7 @@ def require_ports(protocol: int, icmp: int) -> None:
 
 def read_first_transport(next_header: int, data: bytes, icmp: int) -> Transport:
     """The same of a first fragment, which has to hold all of the header (RFC 1858 section 4)."""
+    require_ports(next_header, icmp)
     least = {PROTO_TCP: 20}.get(next_header, 8)
     if len(data) < least:
         raise Refused(Reason.FRAGMENT_INVALID)

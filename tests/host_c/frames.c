@@ -28,7 +28,7 @@ static enum reason read_ipv4(const __u8 *data, const struct packet_case *given,
 	enum reason reason = parse_ipv4(data, end, 0, given->available, &ipv4);
 
 	if (!reason)
-		reason = refuse_ipv4(&ipv4.header);
+		reason = refuse_ipv4(&ipv4);
 	return reason ? reason : parse_transport_ipv4(data, end, &ipv4, transport);
 }
 

@@ -21,7 +21,7 @@ import pytest
 from harness import packets
 from harness.host_c import flags
 from mapxdp.reasons import Reason
-from mapxdp.software.transport import TcpFlags, Transport, read_transport
+from mapxdp.software.transport import TcpFlags, Transport, read_first_transport, read_transport
 from mapxdp.software.verdict import Refused
 from mapxdp.software.wire import (
     PROTO_ICMP,
@@ -155,9 +155,10 @@ def read(version: int, packet: bytes) -> Transport:
     """What the software path reads in a packet, or Refused."""
     if version == 4:
         ipv4 = read_ipv4(packet)
-        if ipv4.is_fragment:  # for other functions
+        if ipv4.is_fragment and ipv4.options:
             raise Refused(Reason.FRAGMENT_INVALID)
-        return read_transport(ipv4.protocol, ipv4.payload, PROTO_ICMP)
+        of_what = read_first_transport if ipv4.is_fragment else read_transport
+        return of_what(ipv4.protocol, ipv4.payload, PROTO_ICMP)
     ipv6 = read_ipv6(packet)
     refuse_extension_headers(ipv6.next_header)
     return read_transport(ipv6.next_header, ipv6.payload, PROTO_ICMPV6)
