@@ -227,8 +227,8 @@ INLINE enum reason tc_pieces(struct __sk_buff *skb, struct tc_upstream *up,
 /* Pieces program. */
 INLINE int tc_pieces_46(struct __sk_buff *skb, struct mode_46 mode)
 {
-	struct tc_upstream up;
-	struct tc_fragment fragment;
+	struct tc_upstream up = {};
+	struct tc_fragment fragment = {};
 	enum reason reason = tc_read_fragment_46(skb, &up, &fragment);
 
 	/* The identification of a whole packet means nothing. */
