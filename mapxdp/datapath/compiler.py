@@ -3,7 +3,7 @@
 
 bcc compiles on the machine that runs the programs. It gets a header shim instead of a kernel
 source tree, so that no kernel headers are needed, and stand-ins for the file descriptors of
-maps: the bytecode of one text serves any maps, and is made once in a process.
+maps: the bytecode of one text serves any maps, and is made once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mapxdp import bpf_source, isolated
 from mapxdp.contract import Contract
+from mapxdp.datapath import bytecode_cache
 from mapxdp.errors import HostError
 
 _USER_SPACE_HEADERS = Path("/usr/include")
@@ -91,7 +92,19 @@ def forget() -> None:
 def _bytecode(
     text: str, flags: tuple[str, ...], programs: tuple[str, ...], _digest: str
 ) -> dict[str, bytes]:
-    """Compiles, in a child process; HostError with the compiler's words."""
+    """Compiles, unless that was done before; HostError with the compiler's words."""
+    key = bytecode_cache.key_of(text, flags, programs, _digest)
+    known = None if key is None else bytecode_cache.read(key)
+    if known is not None:
+        return known
+    made = _compiled(text, flags, programs)
+    if key is not None:
+        bytecode_cache.write(key, made)
+    return made
+
+
+def _compiled(text: str, flags: tuple[str, ...], programs: tuple[str, ...]) -> dict[str, bytes]:
+    """Compiles, in a child process."""
     try:
         return isolated.run(lambda: _compile(text, list(flags), list(programs)))
     except isolated.Raised as raised:
