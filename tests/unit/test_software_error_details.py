@@ -227,8 +227,8 @@ def test_a_flow_is_looked_for_where_a_remote_shares_ports() -> None:
 def test_errors_that_do_not_stay_at_home(mode: Mode) -> None:
     """Of a ping of the own address, which nobody turns around; and to a stranger about it."""
     ce = new_ce(mode)
-    sole(ce.from_lan(bytes(from_host(ICMP(id=40000), dst=OWN_IPV4))))
-    reply = IP(src=OWN_IPV4, dst=HOST) / ICMP(type=0, id=40000)
+    sole(ce.from_lan(bytes(from_host(ICMP(id=PORT), dst=OWN_IPV4))))
+    reply = IP(src=OWN_IPV4, dst=HOST) / ICMP(type=0, id=PORT)
     sole(ce.from_lan(bytes(IP(src=HOST, dst=OWN_IPV4) / ICMP(type=3) / reply)))
     ce.from_lan(bytes(from_host(UDP(sport=40000, dport=PORT), dst=OWN_IPV4)))
     turned = IP(src=OWN_IPV4, dst=HOST) / UDP(sport=PORT, dport=40000)
