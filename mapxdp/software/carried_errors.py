@@ -59,7 +59,7 @@ class CarriedErrors:
         if self._domain.mode.translates:
             icmpv6_kind(Kind(ipv4.payload[0], ipv4.payload[1]))
         else:
-            if 20 + len(ipv4.payload) > self._ipv4_mtu:
+            if ipv4.total_length > self._ipv4_mtu:
                 raise Refused(Reason.TOO_BIG)
             icmp_errors.require_error(Kind(ipv4.payload[0], ipv4.payload[1]))
         quote = read_quote4(read_icmp(ipv4).parts(ICMP_LENGTH)[0])

@@ -196,14 +196,19 @@ def test_an_error_about_a_tunnel_that_is_not_ours(name: str, reason: Reason) -> 
     assert ce.from_wan(error) == Outcome(reason)
 
 
+@pytest.mark.parametrize("options", [b"", b"\x01" * 8])
 @pytest.mark.parametrize("octets", [1460, 1461])
-def test_an_error_that_is_too_long_for_the_tunnel(octets: int) -> None:
+def test_an_error_that_is_too_long_for_the_tunnel(octets: int, options: bytes) -> None:
     """It is no packet to send an error about (RFC 1812 section 4.3.2.7)."""
     ce, _ = sending(Mode.MAP_E)
-    quote = IP(src=SERVER, dst=HOST) / UDP(sport=80, dport=40000) / bytes(octets - 28 - 28)
-    outcome = ce.from_lan(bytes(IP(src=HOST, dst=SERVER, flags="DF") / ICMP(type=3) / quote))
+    data = bytes(octets - 28 - 28 - len(options))
+    quote = IP(src=SERVER, dst=HOST) / UDP(sport=80, dport=40000) / data
+    header = IP(src=HOST, dst=SERVER, flags="DF", options=options and [options])
+    outcome = ce.from_lan(bytes(header / ICMP(type=3) / quote))
     if octets == 1460:
-        assert len(sole(outcome)) == 1500
+        made = sole(outcome)
+        assert len(made) == 1500
+        assert made[60 : 60 + len(options)] == options
     else:
         assert outcome == Outcome(Reason.TOO_BIG)
 
