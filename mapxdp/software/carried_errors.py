@@ -30,7 +30,7 @@ from mapxdp.software.rfc7915_icmp import (
     icmpv6_kind,
 )
 from mapxdp.software.verdict import Outcome, Refused
-from mapxdp.software.wire import Ipv4, Ipv6
+from mapxdp.software.wire import PROTO_ICMP, Ipv4, Ipv6
 
 
 class CarriedErrors:
@@ -96,13 +96,12 @@ class CarriedErrors:
             identification=random.getrandbits(16),
             flags=0,
             ttl=ipv6.hop_limit,
-            protocol=0,
+            protocol=PROTO_ICMP,
             checksum=0,
             source=self._ipv4_source(ipv6, quote, remote),
             destination=host.address,
             payload=b"",
         )
-        header = replace(header, protocol=1)
         return icmp_errors.to_icmp(message, seen, (host.address, remote), header, self._ipv6_mtu)
 
     def from_tunnel(self, ipv4: Ipv4, tos: int, outer_source: IPv6Address) -> bytes:

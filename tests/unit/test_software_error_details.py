@@ -37,8 +37,9 @@ from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.napt44 import MappingPolicy
 from mapxdp.model.rule import MappingRule
 from mapxdp.model.timeouts import Protocol
+from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
-from mapxdp.software.ce import CustomerEdge
+from mapxdp.software.ce import CeSettings, CustomerEdge
 from mapxdp.software.rfc7915_icmp import too_big_mtu
 from mapxdp.software.verdict import Outcome
 
@@ -276,3 +277,18 @@ def test_nothing_that_an_error_says_keeps_a_mapping() -> None:
     assert ce.from_wan(error) == Outcome(Reason.NO_MAPPING)
     answer = bytes(from_server(Mode.MAP_T, UDP(sport=80, dport=PORT)))
     assert ce.from_wan(answer) == Outcome(Reason.MAPPING_EXPIRED)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_errors_are_of_the_class_that_all_packets_get(mode: Mode) -> None:
+    """The congestion mark has to cross a tunnel, whatever the class."""
+    settings = CeSettings(1460, None, translation=TranslationPolicy(traffic_class=0x28))
+    ce = CustomerEdge(domain(mode), settings)
+    left = sole(ce.from_lan(bytes(from_host(UDP(sport=40000, dport=80)))))
+    port = IPv6(left)[UDP].sport
+    arrived = sole(ce.from_wan(bytes(from_server(mode, UDP(sport=80, dport=port)))))
+    error = IP(src=HOST, dst=SERVER, tos=0x47) / ICMP(type=3, code=3) / arrived
+    made = IPv6(sole(ce.from_lan(bytes(error))))
+    assert made.tc == (0x28 if mode.translates else 0x2B)
+    if not mode.translates:
+        assert made[IP].tos == 0x47
