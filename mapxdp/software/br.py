@@ -28,10 +28,17 @@ from mapxdp.model.map_address import (
 from mapxdp.model.mtu import MAXIMUM_MTU
 from mapxdp.model.rule import MappingRule, select_forwarding_rule
 from mapxdp.model.translation import DUMMY_ADDRESS
+from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, icmp_errors, rfc7915
 from mapxdp.software.datagrams import IPV6_PAYLOAD_MAX
-from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, read_icmpv6
-from mapxdp.software.quote import read_quote4, read_quote6
+from mapxdp.software.icmp_message import (
+    ICMP_LENGTH,
+    ICMPV6_LENGTH,
+    IcmpMessage,
+    read_icmp,
+    read_icmpv6,
+)
+from mapxdp.software.quote import Quote4, read_quote4, read_quote6
 from mapxdp.software.transport import is_icmp_error, read_transport
 from mapxdp.software.verdict import Refused
 from mapxdp.software.wire import (
@@ -117,6 +124,8 @@ class BorderRelay:
         """An ICMPv6 error of a CE about a packet to it, or of a router on the way."""
         message = read_icmpv6(ipv6)
         quote = read_quote6(message.parts(ICMPV6_LENGTH)[0])
+        if IPv6Address(quote.ipv6.source) not in dmr:
+            raise Refused(Reason.QUOTE_INVALID)
         host = self._ipv4_source(quote.ipv6.destination, quote.transport.header.destination_port)
         remote = rfc6052.extract(dmr.prefixlen, IPv6Address(quote.ipv6.source)).packed
         to = rfc6052.extract(dmr.prefixlen, IPv6Address(ipv6.destination)).packed
@@ -150,9 +159,10 @@ class BorderRelay:
         inner = read_ipv4(outer.payload)
         tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
         if is_icmp_error(inner.protocol, inner.payload, PROTO_ICMP):
-            quote = read_quote4(read_icmp(inner).parts(ICMP_LENGTH)[0])
+            quote = _error(inner)[1]
             port = quote.transport.header.destination_port
-            self._require_consistent(outer.source, quote.ipv4.destination, port)
+            for host in (inner.source, quote.ipv4.destination):
+                self._require_consistent(outer.source, host, port)
             return icmp_errors.renumbered(
                 inner, quote, inner.source, inner.destination, tos
             ).as_it_is()
@@ -166,7 +176,10 @@ class BorderRelay:
         """RFC 2473 section 8: for whom sent the packet inside, whichever router complains."""
         message = read_icmpv6(ipv6)
         icmp_errors.require_tunnel_error(message.kind)
-        _, quote, about_limit = icmp_errors.read_tunnel_quote(message, address.packed)
+        far_end, quote, about_limit = icmp_errors.read_tunnel_quote(message, address.packed)
+        port = quote.transport.header.destination_port
+        if far_end != self._require_ce(quote.ipv4.destination, port).packed:
+            raise Refused(Reason.QUOTE_INVALID)
         icmp_errors.require_relayed(message, quote, about_limit=about_limit)
         return icmp_errors.about_tunnel(
             message, quote, DUMMY_ADDRESS.packed, quote.ipv4.source, MAXIMUM_MTU
@@ -205,8 +218,9 @@ class BorderRelay:
 
     def _error_towards_ce(self, ipv4: Ipv4) -> bytes:
         """RFC 7596 section 8.1: the port of the packet in error leads to the CE."""
-        message = read_icmp(ipv4)
-        quote = read_quote4(message.parts(ICMP_LENGTH)[0])
+        message, quote = _error(ipv4)
+        if quote.ipv4.source != ipv4.destination:
+            raise Refused(Reason.QUOTE_INVALID)
         ce = self._require_ce(ipv4.destination, quote.transport.header.source_port).packed
         dmr = self._settings.dmr
         if dmr is None:
@@ -234,3 +248,10 @@ class BorderRelay:
             return destination(rule, address, port, self._settings.interface_id)
         except InvalidValue:
             return None
+
+
+def _error(ipv4: Ipv4) -> tuple[IcmpMessage, Quote4]:
+    """An ICMP error and the packet it is about; raises Refused for other ICMP."""
+    message = read_icmp(ipv4)
+    icmp_errors.require_error(message.kind)
+    return message, read_quote4(message.parts(ICMP_LENGTH)[0])

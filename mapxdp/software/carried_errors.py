@@ -30,7 +30,7 @@ from mapxdp.software.rfc7915_icmp import (
     icmpv6_kind,
 )
 from mapxdp.software.verdict import Outcome, Refused
-from mapxdp.software.wire import Ipv4, Ipv6
+from mapxdp.software.wire import PROTO_ICMP, Ipv4, Ipv6
 
 
 class CarriedErrors:
@@ -59,7 +59,7 @@ class CarriedErrors:
         if self._domain.mode.translates:
             icmpv6_kind(Kind(ipv4.payload[0], ipv4.payload[1]))
         else:
-            if 20 + len(ipv4.payload) > self._ipv4_mtu:
+            if ipv4.total_length > self._ipv4_mtu:
                 raise Refused(Reason.TOO_BIG)
             icmp_errors.require_error(Kind(ipv4.payload[0], ipv4.payload[1]))
         quote = read_quote4(read_icmp(ipv4).parts(ICMP_LENGTH)[0])
@@ -96,22 +96,23 @@ class CarriedErrors:
             identification=random.getrandbits(16),
             flags=0,
             ttl=ipv6.hop_limit,
-            protocol=0,
+            protocol=PROTO_ICMP,
             checksum=0,
             source=self._ipv4_source(ipv6, quote, remote),
             destination=host.address,
             payload=b"",
         )
-        header = replace(header, protocol=1)
         return icmp_errors.to_icmp(message, seen, (host.address, remote), header, self._ipv6_mtu)
 
-    def from_tunnel(self, ipv4: Ipv4, tos: int) -> bytes:
-        """MAP-E: an ICMP error of the Internet, from the BR."""
+    def from_tunnel(self, ipv4: Ipv4, tos: int, outer_source: IPv6Address) -> bytes:
+        """MAP-E: an ICMP error of the Internet, from the BR, or of another CE."""
         icmp_errors.require_error(Kind(ipv4.payload[0], ipv4.payload[1]))
         message = read_icmp(ipv4)
         if is_martian(ipv4.source):
             raise Refused(Reason.SOURCE_MARTIAN)
         quote = read_quote4(message.parts(ICMP_LENGTH)[0])
+        self._require_sent_by_us(quote)
+        self._require_own_source(outer_source, ipv4, quote.transport)
         host = self._sender(quote)
         seen = self._seen_by(quote, host)
         return icmp_errors.renumbered(ipv4, seen, ipv4.source, host.address, tos).as_it_is()
@@ -144,9 +145,7 @@ class CarriedErrors:
         assert dmr is not None  # by Domain
         if rule is not None:
             ipv4 = self._domain.peer_ipv4(rule, ipv6)
-            is_echo = transport.protocol is Protocol.ICMP
-            port = transport.source_port if is_echo else transport.destination_port
-            if self._domain.is_source_of(rule, ipv6, ipv4, port):
+            if self._domain.is_source_of(rule, ipv6, ipv4, transport.destination_port):
                 return ipv4.packed
         elif ipv6 in dmr:
             return rfc6052.extract(dmr.prefixlen, ipv6).packed
@@ -234,10 +233,17 @@ class CarriedErrors:
             raise Refused(Reason.QUOTE_INVALID)
         self._require_own_port(quote.transport)
 
+    def _require_own_source(
+        self, outer_source: IPv6Address, ipv4: Ipv4, quoted: QuotedTransport
+    ) -> None:
+        """Another CE says something of packets to its own port, from its own address."""
+        rule = self._domain.rule_of_source(outer_source)
+        source, port = IPv4Address(ipv4.source), quoted.header.destination_port
+        if rule is not None and not self._domain.is_source_of(rule, outer_source, source, port):
+            raise Refused(Reason.SOURCE_INCONSISTENT)
+
     def _require_far_end(self, far_end: bytes, quote: Quote4) -> None:
-        transport = quote.transport.header
-        is_echo = transport.protocol is Protocol.ICMP
-        port = transport.source_port if is_echo else transport.destination_port
+        port = quote.transport.header.destination_port
         destination = IPv4Address(quote.ipv4.destination)
         if far_end != self._domain.destination_ipv6(destination, port).packed:
             raise Refused(Reason.QUOTE_INVALID)
@@ -248,7 +254,6 @@ class CarriedErrors:
 
     def _sender(self, quote: Quote4) -> Endpoint:
         """The endpoint of the LAN that sent the quoted packet of our address."""
-        self._require_sent_by_us(quote)
         return self._host_behind(quote.ipv4.source, quote.transport, quote.ipv4.destination)
 
     def _host_behind(self, own: bytes, quoted: QuotedTransport, remote: bytes) -> Endpoint:

@@ -94,7 +94,7 @@ class Encapsulated(Downstream):
 
     def _whole(self, ipv4: Ipv4, tos: int, source: IPv6Address) -> tuple[bytes, ...]:
         if is_icmp_error(ipv4.protocol, ipv4.payload, PROTO_ICMP):
-            carried = self.errors.from_tunnel(ipv4, tos)
+            carried = self.errors.from_tunnel(ipv4, tos, source)
             self.events[Reason.ICMP_ERROR_CARRIED] += 1
             return (carried,)
         if self.others.have(ipv4.protocol, PROTO_ICMP):
