@@ -70,7 +70,17 @@ INLINE enum reason find_sent(struct tc_error_64 *from)
 	return find_quoted_sender(from->config, &from->quote.transport, &from->ends);
 }
 
-/* An error of the Internet. */
+/* Another CE speaks for packets to its own port, from its own address. The BR answers for all. */
+INLINE enum reason check_speaker(const struct tc_error_64 *from,
+				 const struct encapsulated_64 *packet)
+{
+	const __be32 *outer = packet->outer.source;
+
+	return check_source_64(rule_of_tunnelled(from->config, outer), outer,
+			       packet->inner.header.source, from->quote.transport.destination_port);
+}
+
+/* An error of the Internet, or of another CE. */
 INLINE enum reason tc_admit_inner_error(struct __sk_buff *skb, struct tc_error_64 *from,
 					struct encapsulated_64 *packet)
 {
@@ -95,6 +105,8 @@ INLINE enum reason tc_admit_inner_error(struct __sk_buff *skb, struct tc_error_6
 	reason = tc_read_quote4(skb, tc_quote_offset(error), error->quote_end, &from->quote);
 	if (!reason)
 		reason = check_sent(from->config, &from->quote);
+	if (!reason)
+		reason = check_speaker(from, packet);
 	return reason ? reason : find_sent(from);
 }
 

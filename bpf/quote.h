@@ -207,7 +207,7 @@ INLINE __u32 quote_in_ipv6(const struct quote4 *quote, const struct quoted_ends 
 	change_quoted_ports(ends, change);
 	change->checksum = quoted_checksum(transport, ends, change->icmp_type, from, to);
 	header->version_class_flow = net32(6U << 28 | (__u32)ipv4->tos << 20);
-	header->payload_length = net16(lesser(carried, 0xffff));
+	header->payload_length = net16(carried);
 	header->next_header = is_fragment ? EXTENSION_FRAGMENT : next_header;
 	header->hop_limit = ipv4->ttl;
 	if (!is_fragment)

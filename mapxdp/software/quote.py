@@ -147,8 +147,7 @@ class Quote4:
         header = bytearray(
             Ipv6(ipv4.tos, ipv4.ttl, next_header, source, destination, b"").to_bytes()
         )
-        length = min(payload_length + len(extension), 0xFFFF)
-        header[4:6] = length.to_bytes(2, "big")
+        header[4:6] = (payload_length + len(extension)).to_bytes(2, "big")
         return bytes(header) + extension + transport.data
 
 

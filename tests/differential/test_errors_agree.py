@@ -201,7 +201,7 @@ def one_error(follower: Follower, seen: Seen, random: Random) -> None:
     make: Callable[[Follower, Seen, Random], bytes] = from_lan if upward else from_wan
     packet = make(follower, seen, random)
     if random.random() < 0.05:
-        at = random.randrange(24 if upward else 60, len(packet))
+        at = random.randrange(min(24 if upward else 60, len(packet) - 1), len(packet))
         packet = packet[:at] + bytes([packet[at] ^ 1]) + packet[at + 1 :]
     outcome = (follower.from_lan if upward else follower.from_wan)(packet)
     if is_translated(outcome):
