@@ -10,6 +10,7 @@
 #include "rfc4884.h"
 #include "rfc7915_46.h"
 #include "rules.h"
+#include "traffic_class.h"
 
 /* All that is before the quoted payload. The Fragment header is there where the quote has one. */
 struct error_front_46 {
