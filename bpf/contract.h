@@ -140,6 +140,7 @@ enum program_index {
 	PROGRAM_PIECES_64,
 	PROGRAM_SEND, /* payload that is in a buffer, piece by piece */
 	PROGRAM_SEND_64,
+	PROGRAM_ABANDON, /* first fragments that are dropped on the ladder */
 	PROGRAMS,
 };
 

@@ -12,6 +12,8 @@
  *   fragment   fragments: they follow the first, climb the ladder (first), or wait
  *   first      the ladder's entry for first fragments
  *   pieces     fragments on their way out, and packets that have to be cut
+ *   send       payload in a buffer, piece by piece
+ *   abandon    first fragments that are dropped on the ladder
  *   sweep      releases expired flows, then hands the packet back to entry
  *
  * Each begins by reading the packet again: a tail call takes nothing along but the packet and
@@ -20,7 +22,6 @@
 #ifndef MAPXDP_HOOK_TC_46_H
 #define MAPXDP_HOOK_TC_46_H
 
-#include "fragment_table.h"
 #include "hook_tc.h"
 #include "sweep.h"
 #include "translate46.h"
@@ -469,22 +470,18 @@ INLINE enum reason tc_flow_46(struct __sk_buff *skb, const struct tc_upstream *u
 }
 
 /* What is not for the fast path, or has to be answered, goes to a program of its own. */
-INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct tc_upstream *up,
+INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct config *config,
 				enum reason reason)
 {
 	switch (reason) {
 	case REASON_ICMP_NOT_CARRIED:
-		return up->packet.ipv4.is_fragment ? reason : tc_continue(skb, PROGRAM_ERROR);
+		return tc_continue(skb, PROGRAM_ERROR);
 	case REASON_SOURCE_ROUTE:
 		return tc_continue(skb, PROGRAM_OPTIONS);
 	case REASON_UDP_CHECKSUM_ZERO:
-		return up->config->compute_udp_checksum && !up->packet.ipv4.is_fragment
-			       ? tc_continue(skb, PROGRAM_CHECKSUM)
-			       : reason;
+		return config->compute_udp_checksum ? tc_continue(skb, PROGRAM_CHECKSUM) : reason;
 	case REASON_PROTOCOL_WITHOUT_PORTS:
-		return up->config->napt44 == NAPT44_NONE && !up->packet.ipv4.is_fragment
-			       ? tc_continue(skb, PROGRAM_OTHER)
-			       : reason;
+		return config->napt44 == NAPT44_NONE ? tc_continue(skb, PROGRAM_OTHER) : reason;
 	case REASON_TOO_BIG:
 		return tc_refuse(skb, reason);
 	default:
@@ -492,10 +489,10 @@ INLINE enum reason tc_detour_46(struct __sk_buff *skb, const struct tc_upstream 
 	}
 }
 
-/* A program that is told the port of the packet. */
-INLINE enum reason tc_continue_with(struct __sk_buff *skb, enum program_index program, __u16 port)
+/* A program that is told the port of the packet, or why it is dropped. */
+INLINE enum reason tc_continue_with(struct __sk_buff *skb, enum program_index program, __u32 value)
 {
-	skb->cb[CB_VALUE] = port;
+	skb->cb[CB_VALUE] = value;
 	return tc_continue(skb, program);
 }
 
@@ -506,7 +503,8 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 	__u16 port = 0;
 	enum reason reason = tc_admit_46(skb, &up);
 
-	reason = reason ? tc_detour_46(skb, &up, reason) : find_port(skb, &up, &port);
+	if (!reason)
+		reason = find_port(skb, &up, &port);
 	/* Fragments do not turn around: the others would not find their way. */
 	if (!reason && is_hairpin(up.config, &up.packet))
 		reason = up.packet.transport.is_first_fragment
@@ -518,11 +516,12 @@ INLINE int tc_upstream(struct __sk_buff *skb, port_step find_port, emit_step emi
 	if (!reason)
 		reason = emit(skb, &up, port);
 	else if (up.packet.ipv4.is_fragment)
-		reason = tc_refuse(skb, reason); /* what is kept of its datagram is dropped there */
+		reason = tc_continue_with(skb, PROGRAM_ABANDON, reason);
 	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 }
 
-/* The entry program: as the others, but it leaves fragments to a program of their own. */
+/* The entry program: as the others, but it leaves fragments, and what is not for the fast path, to
+ * programs of their own. */
 INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
 {
 	struct tc_upstream up;
@@ -535,7 +534,7 @@ INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
 	up.packet.ipv4.is_fragment = 0;
 	if (!reason)
 		reason = tc_admit_transport_46(skb, &up);
-	reason = reason ? tc_detour_46(skb, &up, reason) : tc_port_46(skb, &up, &port);
+	reason = reason ? tc_detour_46(skb, up.config, reason) : tc_port_46(skb, &up, &port);
 	if (!reason && is_hairpin(up.config, &up.packet))
 		reason = tc_continue_with(skb, PROGRAM_HAIRPIN, port);
 	if (!reason && has_to_be_cut(up.config, &up.packet, skb->gso_size))

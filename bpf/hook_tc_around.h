@@ -6,6 +6,7 @@
 
 #include "hairpin.h"
 #include "hook_tc_46.h"
+#include "hook_tc_fragment_46.h"
 #include "refusal.h"
 #include "scratch.h"
 
@@ -109,17 +110,6 @@ INLINE _Bool tc_may_tell(struct __sk_buff *skb, const struct tc_upstream *up, en
 			   up->config->refusals_per_tick);
 }
 
-/* A first fragment is dropped. If the rest of its datagram is in a buffer, so is that. */
-INLINE void tc_abandon(const struct tc_upstream *up)
-{
-	struct fragment_work *work = fragment_work();
-
-	if (!work)
-		return;
-	key_of_ipv4(&up->packet.ipv4.header, &work->key);
-	abandon_datagram(&work->key, current_tick(up->config), DIRECTION_46);
-}
-
 /* Refuse program: counts the packet as what it was refused for, and tells its host. */
 INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 {
@@ -127,13 +117,13 @@ INLINE int tc_refuse_and_tell(struct __sk_buff *skb)
 	struct tc_upstream up = {};
 	enum reason reason = tc_admit_46(skb, &up);
 
+	if (up.packet.ipv4.is_fragment)
+		tc_abandon(&up);
 	if (is_want_of_ports(why)) {
 		if (reason)
 			return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 		note_refused(&up);
 	}
-	if (!reason && up.packet.transport.is_first_fragment)
-		tc_abandon(&up);
 	count(DIRECTION_46, why, up.packets, up.bytes);
 	if (!tc_may_tell(skb, &up, why) || !tc_become_refusal(skb, &up, why))
 		return TC_ACT_SHOT;

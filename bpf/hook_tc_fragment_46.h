@@ -109,6 +109,28 @@ INLINE enum reason tc_dispatch_46(struct __sk_buff *skb, const struct tc_upstrea
 	return tc_become_first_46(skb, up->config, whole);
 }
 
+/* A first fragment is dropped. If the rest of its datagram is in a buffer, so is that. */
+INLINE void tc_abandon(const struct tc_upstream *up)
+{
+	struct fragment_work *work = fragment_work();
+
+	if (!work)
+		return;
+	key_of_ipv4(&up->packet.ipv4.header, &work->key);
+	abandon_datagram(&work->key, current_tick(up->config), DIRECTION_46);
+}
+
+/* Abandon program. */
+INLINE int tc_abandon_46(struct __sk_buff *skb)
+{
+	enum reason why = skb->cb[CB_VALUE];
+	struct tc_upstream up = {};
+
+	if (!tc_admit_ipv4_46(skb, &up))
+		tc_abandon(&up);
+	return tc_finish(DIRECTION_46, why, up.packets, up.bytes);
+}
+
 /* Fragment program. */
 INLINE int tc_fragment_46(struct __sk_buff *skb)
 {

@@ -60,6 +60,8 @@ INLINE int tc_fragment_64(struct __sk_buff *skb, fragment_step step)
 	tc_pull_headers(skb);
 	if (fragment.work)
 		reason = step(skb, &down, &fragment);
+	if (reason)
+		reason = tc_answer_64(skb, down.config, reason);
 	return tc_finish_fragment(DIRECTION_64, reason, down.packets, down.bytes);
 }
 

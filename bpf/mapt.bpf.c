@@ -120,6 +120,11 @@ PROGRAM int mapt_46_first(struct __sk_buff *skb)
 	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
 }
 
+PROGRAM int mapt_46_abandon(struct __sk_buff *skb)
+{
+	return tc_abandon_46(skb);
+}
+
 PROGRAM int mapt_46_pieces(struct __sk_buff *skb)
 {
 	const struct mode_46 mode = {

@@ -32,6 +32,7 @@ _STEPS = (
     "46_first",
     "46_pieces",
     "46_send",
+    "46_abandon",
     "64_error",
     "64_extension",
     "64_other",

@@ -11,6 +11,7 @@ import pytest
 
 from harness import fragments, packets
 from harness.ce import LoadedCe, LoadedCes
+from harness.domains import LW4O6
 from harness.exchange import HIGH, port_given, send
 from harness.fragments import Cut, Part, parts_of
 from harness.packets import HOST, SERVER
@@ -270,12 +271,26 @@ def test_what_is_longer_than_lowest_ipv6_mtu_is_cut(map_t: LoadedCe) -> None:
     assert map_t.events()[Reason.DATAGRAM_FRAGMENTED] == 6
 
 
+def told_mtu(outcome: Outcome) -> int:
+    """What "fragmentation needed" says (RFC 1191 section 4)."""
+    (error,) = outcome.answers
+    assert error[20:22] == b"\3\4"
+    return int.from_bytes(error[26:28], "big")
+
+
 def test_what_is_not_to_be_cut_is_too_big(ce: LoadedCe) -> None:
-    cut, length = fragments.from_lan("udp", BODY[: ce.settings.ipv4_mtu - 27])
-    data = cut(Part(0, length, False))[20:]
-    for flags, reason in {0: Reason.TRANSLATED, 0x4000: Reason.TOO_BIG}.items():
-        packet = packets.ipv4(data, packets.UDP, fragment=flags)
-        assert ce.from_lan(packet).reason is reason
+    mtu = ce.settings.ipv4_mtu
+    data = packets.udp(HOST, SERVER, PORT, HIGH, BODY[: mtu - 27])
+    assert ce.from_lan(packets.ipv4(data, packets.UDP, fragment=0)).reason is Reason.TRANSLATED
+    outcome = ce.from_lan(packets.ipv4(data, packets.UDP, fragment=0x4000))
+    assert outcome.reason is Reason.TOO_BIG
+    assert told_mtu(outcome) == mtu
+    cut = fragments.ipv4_cut(data + bytes(100), packets.UDP, flags=0x4000)
+    outcome = ce.from_lan(cut(Part(0, mtu // 8 * 8, True)))
+    assert outcome.reason is Reason.TOO_BIG
+    assert told_mtu(outcome) == mtu - (8 if ce.domain.mode.translates else 0)
+    later = ce.from_lan(cut(Part(8, mtu // 8 * 8, True)))
+    assert (later.reason, later.answers) == (Reason.TOO_BIG, ())
 
 
 def test_df_allows_the_whole_mtu(map_t: LoadedCe) -> None:
@@ -284,11 +299,29 @@ def test_df_allows_the_whole_mtu(map_t: LoadedCe) -> None:
     (packet,) = map_t.from_lan(packets.ipv4(data, packets.UDP)).packets
     assert len(packet) == 1500
     for length, reason in {1448: Reason.TRANSLATED, 1456: Reason.TOO_BIG}.items():
-        fragment = fragments.ipv4_cut(BODY, packets.UDP, flags=0x4000)(Part(0, length, True))
-        fragment = fragment[:20] + data[:8] + fragment[28:]
-        outcome = map_t.from_lan(fragment)
+        cut = fragments.ipv4_cut(data + bytes(100), packets.UDP, flags=0x4000)
+        outcome = map_t.from_lan(cut(Part(0, length, True)))
         assert outcome.reason is reason
         assert [len(made) for made in outcome.packets] == ([1496] if outcome.packets else [])
+
+
+def test_lw4o6_never_cuts_the_inner_packet(loaded_ces: LoadedCes, trial_link: TrialLink) -> None:
+    """RFC 6333 section 5.3."""
+    ce = loaded_ces.get(LW4O6)
+    ce.link = trial_link
+    body = fragments.noise(1472)
+    cut, length = fragments.from_lan("udp", body)
+    pieces = sent(ce.from_lan, cut, [Part(0, length, False)])
+    assert [piece[6] for piece in pieces] == [fragments.FRAGMENT] * 2
+    assert_whole(pieces, body)
+
+
+def test_a_first_fragment_of_udp_without_a_checksum(ce: LoadedCe) -> None:
+    """Only a whole datagram can be given one (RFC 7915 section 4.5)."""
+    data = packets.udp(HOST, SERVER, PORT, HIGH, BODY, checksum=False)
+    outcome = ce.from_lan(fragments.ipv4_cut(data, packets.UDP)(Part(0, SIZE, True)))
+    translates = ce.domain.mode.translates
+    assert outcome.reason is (Reason.UDP_CHECKSUM_ZERO if translates else Reason.TRANSLATED)
 
 
 @pytest.mark.parametrize("inner", [True, False])
@@ -467,6 +500,17 @@ def test_a_datagram_that_gets_no_port_leaves_no_trace(ce: LoadedCe) -> None:
         cut, length = fragments.from_lan("udp", BODY, 60000, number)
         outcomes = [ce.from_lan(cut(part)) for part in parts_of(length, SIZE)[::-1]]
         assert outcomes[-1].reason is Reason.HOST_LIMIT, number
+
+
+def test_what_may_begin_no_mapping_leaves_no_trace(ce: LoadedCe) -> None:
+    """Nor is anybody told: that is for those who got no port."""
+    ce.reset(policy=policy(pick_up=False))
+    data = packets.tcp(HOST, SERVER, PORT, HIGH, flags=packets.ACK, payload=BODY)
+    for number in range(BUFFERS + 10):
+        cut = fragments.ipv4_cut(data, packets.TCP, identification=number)
+        outcomes = [ce.from_lan(cut(part)) for part in parts_of(len(data), SIZE)[::-1]]
+        assert outcomes[-1] == Outcome(Reason.TCP_NOT_OPENING), number
+    assert ce.from_lan(cut(Part(0, SIZE, True))) == Outcome(Reason.TCP_NOT_OPENING)
 
 
 def test_nobody_behind_the_port(ce: LoadedCe) -> None:
