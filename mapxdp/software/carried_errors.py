@@ -15,7 +15,7 @@ from mapxdp.model.domain import Domain
 from mapxdp.model.timeouts import Protocol
 from mapxdp.model.translation import TranslationPolicy
 from mapxdp.reasons import Reason
-from mapxdp.software import encapsulation, icmp_errors
+from mapxdp.software import encapsulation, icmp_errors, rfc7915
 from mapxdp.software.icmp_message import ICMP_LENGTH, ICMPV6_LENGTH, read_icmp, read_icmpv6
 from mapxdp.software.lifecycle import Endpoint
 from mapxdp.software.martians import is_martian
@@ -181,7 +181,7 @@ class CarriedErrors:
             return encapsulation.encapsulate(inner, self._map_address, far_end, self._traffic_class)
         own = self._domain.source_ipv6(IPv4Address(public)).packed
         header = Ipv6(
-            traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
+            traffic_class=rfc7915.class_of(ipv4, self._traffic_class),
             hop_limit=ipv4.ttl,
             next_header=0,
             source=own,

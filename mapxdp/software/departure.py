@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from mapxdp.model.domain import Domain
-from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, rfc7915
 from mapxdp.software.ce_settings import CeSettings
@@ -67,17 +66,10 @@ class Departure:
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return self._tunnelled(inner, self._far_end(ipv4, transport)).to_bytes()
 
-    def of_cut(
-        self, ipv4: Ipv4, transport: Transport, source: bytes, identification: int
-    ) -> tuple[bytes, ...]:
-        """A packet that came whole, and does not fit."""
-        packets, _ = self.of_first(ipv4, transport, source, identification)
-        return packets
-
     def of_first(
         self, ipv4: Ipv4, transport: Transport, source: bytes, identification: int
     ) -> tuple[tuple[bytes, ...], Given46]:
-        """A first fragment, and what those after it get."""
+        """A first fragment, or a whole packet that does not fit; and what those after it get."""
         given = Given46(self._far_end(ipv4, transport), source, identification)
         if self._domain.mode.translates:
             return self._parted(self._translated(ipv4, transport, source), ipv4, given), given
@@ -88,7 +80,7 @@ class Departure:
         """A fragment after the first."""
         if self._domain.mode.translates:
             header = Ipv6(
-                traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
+                traffic_class=rfc7915.class_of(ipv4, self._traffic_class),
                 hop_limit=ipv4.ttl,
                 next_header=ipv4.protocol,
                 source=self._own(given.source),
@@ -146,10 +138,9 @@ class Departure:
         return encapsulation.tunnel_packet(inner, self._map_address, far_end, self._traffic_class)
 
     def _far_end(self, ipv4: Ipv4, transport: Transport) -> bytes:
-        """Of a packet as it leaves: an echo message's identifier stands for both ports."""
-        is_echo = transport.protocol is Protocol.ICMP
-        port = transport.source_port if is_echo else transport.destination_port
-        return self._domain.destination_ipv6(IPv4Address(ipv4.destination), port).packed
+        """Of a packet as it leaves: the port it is for has its say."""
+        destination, port = IPv4Address(ipv4.destination), transport.destination_port
+        return self._domain.destination_ipv6(destination, port).packed
 
     def _own(self, source: bytes) -> bytes:
         return self._domain.source_ipv6(IPv4Address(source)).packed

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mapxdp.reasons import Reason
 from mapxdp.software.checksum import checksum, ones_complement_sum
-from mapxdp.software.quote import pseudo_header
 from mapxdp.software.rfc7915_icmp import (
     ICMP_PARAMETER_PROBLEM,
     ICMP_TIME_EXCEEDED,
@@ -17,7 +16,7 @@ from mapxdp.software.rfc7915_icmp import (
     Kind,
 )
 from mapxdp.software.verdict import Refused
-from mapxdp.software.wire import PROTO_ICMPV6, Ipv4, Ipv6
+from mapxdp.software.wire import Ipv4, Ipv6, icmpv6_pseudo_header
 
 HEADER = 8
 #: The longest errors (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4), without IP header.
@@ -74,7 +73,7 @@ def read_icmp(ipv4: Ipv4) -> IcmpMessage:
 def read_icmpv6(ipv6: Ipv6) -> IcmpMessage:
     """The message, its checksum checked."""
     payload = ipv6.payload
-    return _sound(payload, pseudo_header(ipv6.source, ipv6.destination, len(payload), PROTO_ICMPV6))
+    return _sound(payload, icmpv6_pseudo_header(ipv6.source, ipv6.destination, len(payload)))
 
 
 def _sound(data: bytes, pseudo: bytes) -> IcmpMessage:
@@ -104,7 +103,7 @@ def with_icmp_checksum(message: bytes) -> bytes:
 
 def with_icmpv6_checksum(message: bytes, source: bytes, destination: bytes) -> bytes:
     """The message as it goes from ``source`` to ``destination``, its checksum computed."""
-    pseudo = pseudo_header(source, destination, len(message), PROTO_ICMPV6)
+    pseudo = icmpv6_pseudo_header(source, destination, len(message))
     return _with(message, checksum(pseudo + message))
 
 

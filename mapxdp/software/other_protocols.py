@@ -11,12 +11,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mapxdp.model.domain import Domain
 from mapxdp.reasons import Reason
-from mapxdp.software import checksum, encapsulation
+from mapxdp.software import checksum, encapsulation, rfc7915
 from mapxdp.software.martians import is_martian
-from mapxdp.software.rfc7915 import LONGEST_WITHOUT_DF
 from mapxdp.software.verdict import Refused
 from mapxdp.software.wire import (
-    DONT_FRAGMENT,
     EXTENSION_HEADERS,
     PROTO_FRAGMENT,
     PROTO_ICMP,
@@ -67,7 +65,7 @@ class OtherProtocols:
         if not self._domain.mode.translates:
             return encapsulation.encapsulate(ipv4, source, far_end, self._traffic_class)
         return Ipv6(
-            traffic_class=ipv4.tos if self._traffic_class is None else self._traffic_class,
+            traffic_class=rfc7915.class_of(ipv4, self._traffic_class),
             hop_limit=ipv4.ttl,
             next_header=ipv4.protocol,
             source=source,
@@ -84,11 +82,10 @@ class OtherProtocols:
         self._check_source(remote, IPv6Address(ipv6.source))
         own = self._domain.own_ipv4(IPv6Address(ipv6.destination))
         assert own is not None  # by the caller
-        is_long = 20 + len(ipv6.payload) > LONGEST_WITHOUT_DF
         return Ipv4(
             tos=ipv6.traffic_class,
             identification=0,
-            flags=DONT_FRAGMENT if is_long else 0,
+            flags=rfc7915.flags_of(len(ipv6.payload)),
             ttl=ipv6.hop_limit,
             protocol=ipv6.next_header,
             checksum=0,

@@ -13,16 +13,12 @@ from dataclasses import dataclass, replace
 from mapxdp.model.timeouts import Protocol
 from mapxdp.reasons import Reason
 from mapxdp.software.checksum import checksum, ones_complement_sum
+from mapxdp.software.rfc7915 import ECHO_46, ECHO_64, flags_of
 from mapxdp.software.transport import (
-    ICMP_ECHO_REPLY,
-    ICMP_ECHO_REQUEST,
-    ICMPV6_ECHO_REPLY,
-    ICMPV6_ECHO_REQUEST,
     Transport,
 )
 from mapxdp.software.verdict import Refused
 from mapxdp.software.wire import (
-    DONT_FRAGMENT,
     PROTO_FRAGMENT,
     PROTO_ICMP,
     PROTO_ICMPV6,
@@ -30,6 +26,7 @@ from mapxdp.software.wire import (
     PROTO_UDP,
     Ipv4,
     Ipv6,
+    icmpv6_pseudo_header,
 )
 
 _IPV4, _IPV6, _FRAGMENT = 20, 40, 8
@@ -37,9 +34,6 @@ _LEAST_TRANSPORT = 8
 _WHOLE_TCP, _TCP_CHECKSUM = 20, 16
 _MORE_FRAGMENTS, _OFFSET = 0x2000, 0x1FFF
 _LONGEST_PAYLOAD = 65535 - _IPV4
-_LONGEST_WITHOUT_DF = 1260
-_ECHO_46 = {ICMP_ECHO_REQUEST: ICMPV6_ECHO_REQUEST, ICMP_ECHO_REPLY: ICMPV6_ECHO_REPLY}
-_ECHO_64 = {v6: v4 for v4, v6 in _ECHO_46.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class QuotedTransport:
             return cls(Transport(Protocol.TCP, whole, _TCP_CHECKSUM, 0, 2), len(data), half)
         if protocol == PROTO_UDP:
             return cls(Transport(Protocol.UDP, data, 6, 0, 2), len(data))
-        if protocol == icmp and data[0] in (_ECHO_46 if icmp == PROTO_ICMP else _ECHO_64):
+        if protocol == icmp and data[0] in (ECHO_46 if icmp == PROTO_ICMP else ECHO_64):
             return cls(Transport(Protocol.ICMP, data, 2, 4, 4), len(data))
         raise Refused(Reason.QUOTE_INVALID)
 
@@ -131,9 +125,9 @@ class Quote4:
         transport, ipv4 = self.transport, self.ipv4
         if transport.header.protocol is Protocol.ICMP:
             next_header = PROTO_ICMPV6
-            transport = transport.with_type(_ECHO_46[transport.header.icmp_type])
+            transport = transport.with_type(ECHO_46[transport.header.icmp_type])
             transport = transport.with_pseudo_header(
-                b"", pseudo_header(source, destination, payload_length, PROTO_ICMPV6)
+                b"", icmpv6_pseudo_header(source, destination, payload_length)
             )
         else:
             next_header = ipv4.protocol
@@ -173,9 +167,9 @@ class Quote6:
         transport, ipv6 = self.transport, self.ipv6
         if transport.header.protocol is Protocol.ICMP:
             protocol = PROTO_ICMP
-            transport = transport.with_type(_ECHO_64[transport.header.icmp_type])
+            transport = transport.with_type(ECHO_64[transport.header.icmp_type])
             transport = transport.with_pseudo_header(
-                pseudo_header(ipv6.source, ipv6.destination, self.length, PROTO_ICMPV6), b""
+                icmpv6_pseudo_header(ipv6.source, ipv6.destination, self.length), b""
             )
         else:
             protocol = ipv6.next_header
@@ -184,7 +178,7 @@ class Quote6:
             )
         total = self.length + _IPV4
         flags, identification = self.fragment or (
-            DONT_FRAGMENT if total > _LONGEST_WITHOUT_DF else 0,
+            flags_of(self.length),
             0,
         )
         ipv4 = Ipv4(
@@ -199,11 +193,6 @@ class Quote6:
             payload=b"",
         )
         return Quote4(ipv4, total, b"", transport).to_bytes()
-
-
-def pseudo_header(source: bytes, destination: bytes, length: int, next_header: int) -> bytes:
-    """RFC 8200 section 8.1."""
-    return source + destination + struct.pack("!II", length, next_header)
 
 
 def read_quote4(data: bytes) -> Quote4:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
 from mapxdp.software.budget import Budget
-from mapxdp.software.checksum import checksum
+from mapxdp.software.icmp_message import with_icmp_checksum
 from mapxdp.software.wire import (
     DONT_FRAGMENT,
     FRAGMENT_HEADER,
@@ -71,7 +71,7 @@ class Refuser:
             checksum=0,
             source=self._own,
             destination=packet[12:16],
-            payload=_with_checksum(kind, mtu.to_bytes(4, "big") + _quoted(packet)),
+            payload=with_icmp_checksum(kind + bytes(2) + mtu.to_bytes(4, "big") + _quoted(packet)),
         ).with_checksum()
 
 
@@ -98,7 +98,3 @@ def _quote(packet: bytes) -> int:
 
 def _quoted(packet: bytes) -> bytes:
     return packet[: _quote(packet)]
-
-
-def _with_checksum(start: bytes, rest: bytes) -> bytes:
-    return start + checksum(start + bytes(2) + rest).to_bytes(2, "big") + rest

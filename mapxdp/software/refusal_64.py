@@ -7,7 +7,7 @@ from __future__ import annotations
 from mapxdp.reasons import Reason
 from mapxdp.software import ipv6_extension
 from mapxdp.software.budget import Budget
-from mapxdp.software.checksum import checksum
+from mapxdp.software.icmp_message import with_icmpv6_checksum
 from mapxdp.software.wire import PROTO_ICMPV6, Ipv6
 
 _UNREACHABLE, _SOURCE_POLICY = 1, 5
@@ -47,16 +47,14 @@ class Refuser64:
         quote = packet[:length][: _LONGEST - _IPV6_HEADER - _ICMPV6_HEADER]
         rest = pointer.to_bytes(4, "big") + quote
         source, destination = packet[24:40], packet[8:24]
-        pseudo_header = source + destination + (4 + len(rest)).to_bytes(4, "big")
-        pseudo_header += PROTO_ICMPV6.to_bytes(4, "big")
-        field = checksum(pseudo_header + kind + bytes(2) + rest)
+        message = with_icmpv6_checksum(kind + bytes(2) + rest, source, destination)
         return Ipv6(
             traffic_class=0,
             hop_limit=_HOP_LIMIT,
             next_header=PROTO_ICMPV6,
             source=source,
             destination=destination,
-            payload=kind + field.to_bytes(2, "big") + rest,
+            payload=message,
         ).to_bytes()
 
 

@@ -20,13 +20,32 @@ from mapxdp.software.transport import (
     Transport,
 )
 from mapxdp.software.verdict import Refused
-from mapxdp.software.wire import DONT_FRAGMENT, PROTO_ICMP, PROTO_ICMPV6, PROTO_UDP, Ipv4, Ipv6
+from mapxdp.software.wire import (
+    DONT_FRAGMENT,
+    IPV4_HEADER,
+    PROTO_ICMP,
+    PROTO_ICMPV6,
+    PROTO_UDP,
+    Ipv4,
+    Ipv6,
+    icmpv6_pseudo_header,
+)
 
 LONGEST_WITHOUT_DF = 1260
-_IPV4_HEADER = 20
 
-_ECHO_46 = {ICMP_ECHO_REQUEST: ICMPV6_ECHO_REQUEST, ICMP_ECHO_REPLY: ICMPV6_ECHO_REPLY}
-_ECHO_64 = {v6: v4 for v4, v6 in _ECHO_46.items()}
+#: Types of echo messages in the other family (sections 4.2 and 5.2).
+ECHO_46 = {ICMP_ECHO_REQUEST: ICMPV6_ECHO_REQUEST, ICMP_ECHO_REPLY: ICMPV6_ECHO_REPLY}
+ECHO_64 = {v6: v4 for v4, v6 in ECHO_46.items()}
+
+
+def class_of(ipv4: Ipv4, fixed: int | None) -> int:
+    """The Traffic Class of a translated packet: TOS, or what the operator fixed (section 4.1)."""
+    return ipv4.tos if fixed is None else fixed
+
+
+def flags_of(payload_length: int) -> int:
+    """DF of a packet that had no Fragment header (section 5.1)."""
+    return DONT_FRAGMENT if IPV4_HEADER + payload_length > LONGEST_WITHOUT_DF else 0
 
 
 def lacks_checksum(transport: Transport) -> bool:
@@ -64,9 +83,9 @@ def ipv4_to_ipv6(
     """
     if transport.protocol is Protocol.ICMP:
         next_header = PROTO_ICMPV6
-        transport = transport.replaced(0, bytes([_ECHO_46[transport.icmp_type]]))
+        transport = transport.replaced(0, bytes([ECHO_46[transport.icmp_type]]))
         transport = transport.with_pseudo_header(
-            b"", _icmpv6_pseudo_header(source, destination, len(transport.data))
+            b"", icmpv6_pseudo_header(source, destination, len(transport.data))
         )
     else:
         next_header = ipv4.protocol
@@ -74,7 +93,7 @@ def ipv4_to_ipv6(
             ipv4.source + ipv4.destination, source + destination
         )
     return Ipv6(
-        traffic_class=ipv4.tos if traffic_class is None else traffic_class,
+        traffic_class=class_of(ipv4, traffic_class),
         hop_limit=ipv4.ttl,
         next_header=next_header,
         source=source,
@@ -88,9 +107,9 @@ def ipv6_to_ipv4(ipv6: Ipv6, transport: Transport, source: bytes, destination: b
     ``transport`` has its new port already."""
     if transport.protocol is Protocol.ICMP:
         protocol = PROTO_ICMP
-        transport = transport.replaced(0, bytes([_ECHO_64[transport.icmp_type]]))
+        transport = transport.replaced(0, bytes([ECHO_64[transport.icmp_type]]))
         transport = transport.with_pseudo_header(
-            _icmpv6_pseudo_header(ipv6.source, ipv6.destination, len(transport.data)), b""
+            icmpv6_pseudo_header(ipv6.source, ipv6.destination, len(transport.data)), b""
         )
     else:
         protocol = ipv6.next_header
@@ -100,7 +119,7 @@ def ipv6_to_ipv4(ipv6: Ipv6, transport: Transport, source: bytes, destination: b
     return Ipv4(
         tos=ipv6.traffic_class,
         identification=0,
-        flags=DONT_FRAGMENT if _IPV4_HEADER + len(transport.data) > LONGEST_WITHOUT_DF else 0,
+        flags=flags_of(len(transport.data)),
         ttl=ipv6.hop_limit,
         protocol=protocol,
         checksum=0,
@@ -113,7 +132,3 @@ def ipv6_to_ipv4(ipv6: Ipv6, transport: Transport, source: bytes, destination: b
 def whole(ipv4: Ipv4) -> bytes:
     """Section 5.1: a packet that had no Fragment header gets an Identification of its own."""
     return dataclasses.replace(ipv4, identification=random.getrandbits(16)).with_checksum()
-
-
-def _icmpv6_pseudo_header(source: bytes, destination: bytes, length: int) -> bytes:
-    return source + destination + length.to_bytes(4, "big") + PROTO_ICMPV6.to_bytes(4, "big")

@@ -121,7 +121,7 @@ class Upstream:
             packet = self._departure.of_whole(ipv4, transport, source.address)
             return Outcome(Reason.TRANSLATED, (packet,))
         identification = self.choose_identification(ipv4.identification)
-        packets = self._departure.of_cut(ipv4, transport, source.address, identification)
+        packets, _ = self._departure.of_first(ipv4, transport, source.address, identification)
         return Outcome(Reason.TRANSLATED, packets)
 
     def _fragment(self, ipv4: Ipv4) -> Outcome:

@@ -129,6 +129,12 @@ class Ipv6:
         )
 
 
+def icmpv6_pseudo_header(source: bytes, destination: bytes, length: int) -> bytes:
+    """What the checksum of an ICMPv6 message of ``length`` octets covers besides it (RFC 8200
+    section 8.1)."""
+    return source + destination + struct.pack("!II", length, PROTO_ICMPV6)
+
+
 def ipv4_destination(packet: bytes) -> bytes:
     """The destination of a sound IPv4 header, whatever options and fragments it has."""
     if len(packet) < _IPV4.size:
