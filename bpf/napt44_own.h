@@ -28,6 +28,17 @@ INLINE void forget_endpoint(struct endpoint endpoint, __u64 slot_index)
 		kernel_map_delete(MAP(eim), &endpoint);
 }
 
+/* The slot that the index names for the applicant, whoever owns it by now, and its position. */
+INLINE struct mapping *indexed_slot(const struct applicant *applicant, __u32 *index)
+{
+	const __u64 *found = eim_lookup(applicant->endpoint);
+
+	if (!found)
+		return 0;
+	*index = *found;
+	return slot_at(*found);
+}
+
 INLINE _Bool note_owner(struct mapping *slot, __u32 slot_index, __u64 owner,
 			const struct applicant *applicant)
 {
@@ -43,15 +54,10 @@ INLINE _Bool note_owner(struct mapping *slot, __u32 slot_index, __u64 owner,
 INLINE _Bool own_port(const struct applicant *applicant, __u16 *port)
 {
 	struct port_set set = port_set_of(applicant->config);
-	const __u64 *found = eim_lookup(applicant->endpoint);
-	struct mapping *slot;
+	__u32 index = 0;
+	struct mapping *slot = indexed_slot(applicant, &index);
 	__u64 owner;
-	__u32 index;
 
-	if (!found)
-		return 0;
-	index = *found;
-	slot = slot_at(index);
 	if (!slot)
 		return 0;
 	owner = READ_ONCE(slot->owner);

@@ -73,15 +73,10 @@ INLINE enum reason quoted_sender(const struct config *config, __u32 protocol, __
 INLINE _Bool quoted_own_port(const struct applicant *applicant, __u16 *port)
 {
 	struct port_set set = port_set_of(applicant->config);
-	const __u64 *found = eim_lookup(applicant->endpoint);
-	struct mapping *slot;
+	__u32 index = 0;
+	struct mapping *slot = indexed_slot(applicant, &index);
 	__u64 owner;
-	__u32 index;
 
-	if (!found)
-		return 0;
-	index = *found;
-	slot = slot_at(index);
 	if (!slot)
 		return 0;
 	owner = READ_ONCE(slot->owner);
