@@ -16,7 +16,7 @@ import pytest
 
 from harness.lab import running_lab
 from mapxdp import host, netns, snapshot
-from mapxdp.config import DatapathKind, Napt44Mode
+from mapxdp.config import DatapathKind
 from mapxdp.lab import topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
@@ -27,6 +27,8 @@ LABS = ["map-t", "map-e", "map-t software", "map-e software"]
 NETFILTER = ["map-t auto netfilter", "map-e auto netfilter"]
 #: What test_whole_path.py does in the other labs.
 IN_NETFILTER_LABS = pytest.mark.parametrize("lab", NETFILTER, indirect=True)
+#: The kernel's NAPT44 does not hairpin.
+HAIRPINNING_LABS = pytest.mark.parametrize("lab", LABS, indirect=True)
 PUBLIC = "192.0.2.18"
 CE_IPV4, BR_IPV4 = "192.168.1.1", "203.0.113.1"
 NO_IPV4 = "192.0.0.8"  # RFC 7600 section 4.8: of routers that have none
@@ -244,10 +246,9 @@ def learn_mtu(
     assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU) == mtu < WAN_MTU
 
 
+@HAIRPINNING_LABS
 def test_a_neighbour_refuses(lab: Running) -> None:
     """A hairpinned error (RFC 5508 REQ-7): from the public address that the host sent to."""
-    if lab.lab.napt44 is Napt44Mode.NETFILTER:
-        pytest.skip("the kernel's NAPT44 does not hairpin")
     with carried(lab, "upstream", WRONG), udp_socket(lab, "client1") as client:
         with udp_socket(lab, "client2") as neighbour:
             here, there = seen_by_server(lab, client), seen_by_server(lab, neighbour)
