@@ -7,14 +7,17 @@ from __future__ import annotations
 from mapxdp.reasons import Reason
 from mapxdp.software import ipv6_extension
 from mapxdp.software.budget import Budget
-from mapxdp.software.icmp_message import with_icmpv6_checksum
-from mapxdp.software.wire import PROTO_ICMPV6, Ipv6
+from mapxdp.software.icmp_message import HEADER, LONGEST_ICMPV6, with_icmpv6_checksum
+from mapxdp.software.rfc7915_icmp import (
+    ICMPV6_PARAMETER_PROBLEM,
+    ICMPV6_POLICY,
+    ICMPV6_UNREACHABLE,
+    Kind,
+)
+from mapxdp.software.wire import ICMPV6_INFORMATIONAL, IPV6_HEADER, PROTO_ICMPV6, Ipv6
 
-_UNREACHABLE, _SOURCE_POLICY = 1, 5
-_PARAMETER_PROBLEM, _ERRONEOUS_FIELD = 4, 0
-_FIRST_QUERY = 128
-_IPV6_HEADER, _ICMPV6_HEADER = 40, 8
-_LONGEST = 1280
+_SOURCE_POLICY = Kind(ICMPV6_UNREACHABLE, ICMPV6_POLICY)
+_ERRONEOUS_FIELD = Kind(ICMPV6_PARAMETER_PROBLEM, 0)
 _HOP_LIMIT = 64
 
 
@@ -28,12 +31,9 @@ class Refuser64:
     def answers(self, packet: bytes, reason: Reason) -> tuple[bytes, ...]:
         """What the domain gets for a packet of it that was dropped for this reason."""
         if reason is Reason.ROUTING_HEADER:
-            kind, pointer = (
-                (_PARAMETER_PROBLEM, _ERRONEOUS_FIELD),
-                ipv6_extension.of(packet).pointer,
-            )
+            kind, pointer = _ERRONEOUS_FIELD, ipv6_extension.of(packet).pointer
         elif reason is Reason.SOURCE_INCONSISTENT:
-            kind, pointer = (_UNREACHABLE, _SOURCE_POLICY), None
+            kind, pointer = _SOURCE_POLICY, None
         else:
             return ()
         if not _may_be_told(packet) or not self._budget.take():
@@ -43,8 +43,8 @@ class Refuser64:
 
     def _error(self, packet: bytes, kind: bytes, pointer: int) -> bytes:
         """From the address that the packet was for (RFC 4443 section 2.2)."""
-        length = _IPV6_HEADER + int.from_bytes(packet[4:6], "big")
-        quote = packet[:length][: _LONGEST - _IPV6_HEADER - _ICMPV6_HEADER]
+        length = IPV6_HEADER + int.from_bytes(packet[4:6], "big")
+        quote = packet[:length][: LONGEST_ICMPV6 - HEADER]
         rest = pointer.to_bytes(4, "big") + quote
         source, destination = packet[24:40], packet[8:24]
         message = with_icmpv6_checksum(kind + bytes(2) + rest, source, destination)
@@ -63,5 +63,5 @@ def _may_be_told(packet: bytes) -> bool:
     extensions = ipv6_extension.of(packet)
     if extensions.next_header != PROTO_ICMPV6:
         return extensions.can_be_followed
-    carried = packet[_IPV6_HEADER + extensions.octets :]
-    return len(carried) > 0 and carried[0] >= _FIRST_QUERY
+    carried = packet[IPV6_HEADER + extensions.octets :]
+    return len(carried) > 0 and carried[0] >= ICMPV6_INFORMATIONAL

@@ -12,8 +12,6 @@ from mapxdp.software.verdict import Refused
 ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM = 3, 11, 12
 ICMPV6_UNREACHABLE, ICMPV6_TOO_BIG, ICMPV6_TIME_EXCEEDED, ICMPV6_PARAMETER_PROBLEM = 1, 2, 3, 4
 FRAGMENTATION_NEEDED = 4
-#: RFC 4443 section 2.1: the types below are errors.
-ICMPV6_INFORMATIONAL = 128
 #: The source address failed a policy, or the route to the destination is one to reject.
 ICMPV6_POLICY, ICMPV6_REJECT_ROUTE = 5, 6
 

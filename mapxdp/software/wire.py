@@ -31,7 +31,8 @@ EXTENSION_HEADERS = frozenset(
 
 _IPV4 = struct.Struct("!BBHHHBBH4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
-_ICMPV6_INFORMATIONAL = 128
+#: RFC 4443 section 2.1: the types below are errors.
+ICMPV6_INFORMATIONAL = 128
 IPV4_HEADER, IPV6_HEADER, FRAGMENT_HEADER = 20, 40, 8
 DONT_FRAGMENT = 0x4000
 MORE_FRAGMENTS = 0x2000
@@ -245,4 +246,4 @@ def icmpv6_error(packet: bytes) -> Ipv6 | None:
     except Refused:
         return None
     payload = ipv6.payload
-    return ipv6 if len(payload) >= 8 and payload[0] < _ICMPV6_INFORMATIONAL else None
+    return ipv6 if len(payload) >= 8 and payload[0] < ICMPV6_INFORMATIONAL else None

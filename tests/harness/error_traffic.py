@@ -127,11 +127,6 @@ def icmp_errors() -> st.SearchStrategy[Error]:
     return st.sampled_from([right, right, right, odd, wrong, wrong]).flatmap(lambda chosen: chosen)
 
 
-def wrong_errors() -> st.SearchStrategy[Error]:
-    """Wrong in something, each of them."""
-    return _errors(WRONGS)
-
-
 def _errors(wrongs: Sequence[str] = (RIGHT,), *, odd: bool = False) -> st.SearchStrategy[Error]:
     return st.builds(
         Error,
