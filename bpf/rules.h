@@ -95,14 +95,16 @@ INLINE __u32 rule_of_source(const __be32 address[4])
 	return found ? *found : NO_RULE;
 }
 
-/* MAP-T: where a packet from this address comes from. */
+/* MAP-T: where a packet from this address comes from. What is under the DMR has to be an address
+ * that stands for an IPv4 one. */
 INLINE __u32 rule_of_translated(const struct config *config, const __be32 address[4])
 {
 	_Bool from_dmr = under_prefix(address, config->far_end, config->dmr_length);
+	__u32 rule = from_dmr ? DMR_RULE : NO_RULE;
 
-	if (!config->rule_count || (from_dmr && !config->rules_in_dmr))
-		return from_dmr ? DMR_RULE : NO_RULE;
-	return rule_of_source(address);
+	if (config->rule_count && (!from_dmr || config->rules_in_dmr))
+		rule = rule_of_source(address);
+	return rule == DMR_RULE && has_u_octet(address) ? NO_RULE : rule;
 }
 
 /* MAP-E: the same for a tunnel's source; DMR_RULE stands for the BR. */

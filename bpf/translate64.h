@@ -163,7 +163,7 @@ INLINE enum reason admit_translated_64(const struct config *config, const void *
 	if (reason)
 		return reason;
 	rule = rule_of_translated(config, packet->ipv6.source);
-	if (rule == NO_RULE || (rule == DMR_RULE && has_u_octet(packet->ipv6.source)))
+	if (rule == NO_RULE)
 		return REASON_SOURCE_OUTSIDE_DOMAIN;
 	reason = check_payload(&packet->ipv6, available);
 	if (reason)

@@ -147,7 +147,7 @@ class CarriedErrors:
             ipv4 = self._domain.peer_ipv4(rule, ipv6)
             if self._domain.is_source_of(rule, ipv6, ipv4, transport.destination_port):
                 return ipv4.packed
-        elif ipv6 in dmr:
+        elif rfc6052.is_from(dmr, ipv6):
             return rfc6052.extract(dmr.prefixlen, ipv6).packed
         raise Refused(Reason.QUOTE_INVALID)
 
@@ -222,7 +222,7 @@ class CarriedErrors:
         assert dmr is not None  # by Domain
         if ipv6.source == quote.ipv6.destination:
             address = remote
-        elif source in dmr and self._domain.rule_of_source(source) is None:
+        elif rfc6052.is_from(dmr, source) and self._domain.rule_of_source(source) is None:
             address = rfc6052.extract(dmr.prefixlen, source).packed
         else:
             return self._source
