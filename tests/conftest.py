@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,12 @@ import pytest
 from harness.ce import LoadedCe, LoadedCes
 from harness.requirements import missing_for_bpf
 from mapxdp.datapath.trial import TrialLink
+
+
+def pytest_configure() -> None:
+    """The programs of many datapaths are open at once: more than the usual 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @pytest.fixture(scope="session")

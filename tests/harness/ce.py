@@ -290,8 +290,8 @@ def _is_prepared(packet: bytes) -> bool:
     Options are left out, extension headers taken out, a checksum is computed first.
     """
     if packet[0] >> 4 == 6:
-        return packet[6] in (0, 43, 60)
-    return packet[0] != 0x45 or (packet[9] == 17 and packet[26:28] == bytes(2))
+        return packet[6:7] in (b"\x00", b"\x2b", b"\x3c")
+    return packet[0] != 0x45 or (packet[9:10] == b"\x11" and packet[26:28] == bytes(2))
 
 
 def _crossed(frame: bytes) -> bytes:

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness.router import CONFIG, Router
+from harness.waiting import is_readable
 from mapxdp import ce, cli, record, snapshot
 from mapxdp.datapath import instance
 from mapxdp.errors import StateError
@@ -38,8 +38,7 @@ def read_for(fd: int, seconds: float) -> str:
     """What the program draws within some seconds."""
     drawn, deadline = b"", time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
-        readable, _, _ = select.select([fd], [], [], left)
-        if readable:
+        if is_readable(fd, left):
             try:
                 drawn += os.read(fd, 65536)
             except OSError:  # the other end is closed

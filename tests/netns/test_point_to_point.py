@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ import pytest
 from harness import packets
 from harness.domains import BR, DMR
 from harness.router import CONFIG, Router
+from harness.waiting import is_readable
 from mapxdp import netns
 from mapxdp.lab.topology import RULE
 from mapxdp.model.domain import Mode
@@ -51,8 +51,7 @@ def line(request: pytest.FixtureRequest, cpe: Router) -> Iterator[tuple[Router, 
 def next_packet(fd: int) -> bytes:
     """The next packet of the CE's that is not neighbour discovery or the like."""
     while True:
-        readable, _, _ = select.select([fd], [], [], 5)
-        assert readable, "nothing came out of the WAN"
+        assert is_readable(fd, 5), "nothing came out of the WAN"
         packet = os.read(fd, 65535)
         if packet[6] not in (0, packets.ICMPV6):
             return packet
