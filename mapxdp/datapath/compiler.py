@@ -21,6 +21,8 @@ from mapxdp.contract import Contract
 from mapxdp.datapath import bytecode_cache
 from mapxdp.errors import HostError
 
+#: Capacities that no program reads: bytecode is the same whatever they are.
+_SIZES_OF_MAPS = frozenset({"EIM_ENTRIES", "PERMISSIONS", "EVENT_BYTES", "RULES"})
 _USER_SPACE_HEADERS = Path("/usr/include")
 _DIAGNOSTIC_LINES = 12
 #: Numbers that no file descriptor has.
@@ -58,7 +60,8 @@ def compile_text(
     bcc takes programs only from the text itself, not from what it includes.
     """
     stand_ins = {name: _STAND_IN + number for number, name in enumerate(sorted(map_fds))}
-    defines = {**contract.capacities, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
+    sizes = {name: n for name, n in contract.capacities.items() if name not in _SIZES_OF_MAPS}
+    defines = {**sizes, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
     defines |= {f"FD_{name}": number for name, number in stand_ins.items()}
     flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
     whole = text + contract.assertions()
