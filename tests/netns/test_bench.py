@@ -48,4 +48,4 @@ def test_rules(live_frames: None) -> None:
     rules.run(Effort.tiny(), report)
     rows = report.data()["tables"][0]["rows"]
     assert [row["FMRs"] for row in rows] == [0, 1, 100, 1000, 10_000, 10_000]
-    assert all(row["x without FMRs"]["middle"] > 0 for row in rows)
+    assert all({"ns", "x without FMRs"} <= row.keys() for row in rows)
