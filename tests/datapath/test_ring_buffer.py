@@ -136,10 +136,13 @@ def test_another_reader_goes_on_where_one_ended(loaded: Writer, ring: RingBuffer
 
 
 class Interrupting(list[bytes]):
-    """Ctrl-C is pressed whenever a sample arrives."""
+    """Ctrl-C is pressed whenever a sample arrives.
+
+    The signal is for this thread, the only one of mapxdp: tests may have others beside it.
+    """
 
     def append(self, sample: bytes) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         super().append(sample)
 
 
