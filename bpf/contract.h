@@ -191,9 +191,11 @@ struct config {
 	__u32 early_reclaim;	    /* when full, closing mappings expire by early_timeout */
 	__u32 refusal_code;	    /* of the ICMP error (type 3) to a refused host; 0: none */
 	__u32 refusals_per_tick;
-	__u32 log;	    /* enum log_level */
-	__u32 log_per_tick; /* events at most */
-	__u64 hash_key;	    /* secret; where an endpoint looks for a shared port first */
+	__u32 log;	      /* enum log_level */
+	__u32 log_per_tick;   /* events at most */
+	__u32 shortcut_ticks; /* a shortcut lasts, before the kernel sees a packet again; 0: none */
+	__u32 shortcut_mask;  /* places in the table of them, less one */
+	__u64 hash_key;	      /* secret; where an endpoint looks for a shared port first */
 	/* Ticks, at pressure * TIMEOUTS + timeout_class * FLAG_COMBINATIONS + flags. */
 	__u32 timeout[PRESSURES * (TIMEOUTS + 0)];
 };
@@ -474,6 +476,43 @@ struct objects {
 	__u8 zeros[OBJECTS_PADDING];
 	__u8 octets[OBJECTS_MAX];
 	__u8 beyond[OBJECTS_PADDING];
+};
+
+/* What has become of a shortcut. A word, changed by compare-and-swap and exchange only: until which
+ * tick (included), state, and the flags its mapping has meanwhile. */
+enum shortcut_state {
+	SHORTCUT_FREE,
+	SHORTCUT_CLAIMED,   /* being filled by the one program run that claimed it */
+	SHORTCUT_SEEN,	    /* the kernel let a packet through; an answer has yet to come */
+	SHORTCUT_CONFIRMED, /* and an answer */
+};
+
+enum shortcut_layout {
+	SHORTCUT_STATE_SHIFT = 32,
+	SHORTCUT_FLAGS_SHIFT = 40,
+	SHORTCUT_WAYS = 4, /* places that one connection may take */
+};
+
+/* One direction of a connection that may pass the kernel by: what the kernel did with the packet
+ * that it let through last. One cache line. All but `life`, `checked` and `mtu` is written while
+ * it is claimed, which nobody does who could still be read. */
+struct shortcut {
+	__u64 life;
+	__be32 local; /* DIRECTION_46: the LAN host's address. DIRECTION_64: our own */
+	__be32 remote;
+	__u16 port; /* beside `local` */
+	__u16 remote_port;
+	__u8 protocol;	       /* enum protocol_index */
+	__u8 owner_state;      /* enum slot_state of the mapping */
+	__u16 hop[6];	       /* next hop's and own link-layer address, as they lie in the frame */
+	__u16 own[3];	       /* the link-layer address that it comes in for */
+	__be32 host;	       /* the LAN host */
+	__u32 mapping;	       /* position in the slots or, of SLOT_FLOW, in the flows */
+	__u32 generation;      /* of the mapping */
+	__u32 checked;	       /* tick of the last look at the kernel's routes and neighbours */
+	__u32 ifindex;	       /* it leaves through */
+	__u16 mtu;	       /* of the kernel's route, in IPv4; 0: not asked yet */
+	__u16 translated_port; /* that `port` becomes */
 };
 
 struct counter {

@@ -23,6 +23,7 @@
 #define MAPXDP_HOOK_TC_46_H
 
 #include "hook_tc.h"
+#include "hook_tc_learn.h"
 #include "sweep.h"
 #include "translate46.h"
 
@@ -526,8 +527,12 @@ INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
 {
 	struct tc_upstream up;
 	__u16 port = 0;
-	enum reason reason = tc_admit_ipv4_46(skb, &up);
+	enum reason reason;
 
+	/* Has been here, in the end: it is IPv6 by now, and counted. */
+	if (skb->tc_index == TOOK_SHORTCUT)
+		return TC_ACT_UNSPEC;
+	reason = tc_admit_ipv4_46(skb, &up);
 	if (!reason && up.packet.ipv4.is_fragment)
 		reason = tc_continue(skb, PROGRAM_FRAGMENT);
 	/* Known to the compiler, which leaves out what is for fragments. */
@@ -539,8 +544,10 @@ INLINE int tc_enter_46(struct __sk_buff *skb, emit_step emit)
 		reason = tc_continue_with(skb, PROGRAM_HAIRPIN, port);
 	if (!reason && has_to_be_cut(up.config, &up.packet, skb->gso_size))
 		reason = tc_continue_with(skb, PROGRAM_PIECES, port);
-	if (!reason)
+	if (!reason) {
+		learn_46(skb, up.config, &up.packet, port);
 		reason = emit(skb, &up, port);
+	}
 	return tc_finish(DIRECTION_46, reason, up.packets, up.bytes);
 }
 

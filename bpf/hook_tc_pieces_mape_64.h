@@ -4,24 +4,13 @@
 #ifndef MAPXDP_HOOK_TC_PIECES_MAPE_64_H
 #define MAPXDP_HOOK_TC_PIECES_MAPE_64_H
 
+#include "emit_mape.h"
 #include "hook_tc_fragment_64.h"
 
 enum {
 	OUTER_FRAGMENT_HEADERS = sizeof(struct ipv6_header) + sizeof(struct ipv6_fragment_header),
 	INNER_FRAGMENT_HEADERS = sizeof(struct ipv6_header) + sizeof(struct ipv4_header),
 };
-
-/* Taking 40 bytes off and saying that IPv4 is left needs a flag that only kernels from 6.3
- * have. Taking 20 off as a change of family, and the other 20 as room, needs none. */
-INLINE long tc_remove_tunnel_header(struct __sk_buff *skb)
-{
-	const __s32 rest = sizeof(struct ipv6_header) - sizeof(struct ipv4_header);
-	long error = kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0);
-
-	if (error)
-		return error;
-	return kernel_skb_adjust_room(skb, -rest, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
-}
 
 INLINE enum reason tc_read_outer(const struct __sk_buff *skb, const struct tc_downstream *down,
 				 struct ipv6_view *outer, struct tc_fragment *fragment)

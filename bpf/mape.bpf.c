@@ -8,6 +8,7 @@
  *   mape_64_error   ICMP errors in the tunnel, and ICMPv6 errors about it
  *   mape_control    run by the control plane
  */
+#include "emit_mape.h"
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
 #include "hook_tc_error_mape.h"
@@ -17,24 +18,6 @@
 #include "hook_tc_pieces_mape.h"
 #include "hook_tc_pieces_mape_64.h"
 #include "translate64.h"
-
-INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
-			   const struct encapsulation_46 *out)
-{
-	/* Segments of UDP are datagrams: the size that was chosen for them stays. */
-	const __u64 flags = BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO;
-
-	if (tc_make_writable(skb, transport))
-		return REASON_KERNEL_REFUSED;
-	/* From here on there is no way back: the packet is changed. */
-	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
-	tc_write(skb, L2_LENGTH, &out->inner, sizeof(out->inner));
-	if (kernel_skb_adjust_room(skb, sizeof(out->outer), BPF_ADJ_ROOM_MAC, flags))
-		return REASON_KERNEL_REFUSED;
-	tc_write_header(skb, L2_LENGTH, &out->outer, sizeof(out->outer));
-	tc_write_ether_type(skb, ETHERTYPE_IPV6);
-	return REASON_TRANSLATED;
-}
 
 INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct tc_upstream *up,
 					   __u16 port)
@@ -133,20 +116,6 @@ PROGRAM int mape_46_send(struct __sk_buff *skb)
 PROGRAM int mape_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
-}
-
-INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
-			   const struct decapsulation_64 *out)
-{
-	if (tc_make_writable(skb, transport))
-		return REASON_KERNEL_REFUSED;
-	/* From here on there is no way back: the packet is changed. */
-	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
-	if (tc_remove_tunnel_header(skb))
-		return REASON_KERNEL_REFUSED;
-	tc_write(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
-	tc_write_ether_type(skb, ETHERTYPE_IPV4);
-	return REASON_TRANSLATED;
 }
 
 INLINE enum reason decapsulate_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)

@@ -8,6 +8,7 @@
  *   mapt_64_error   ICMPv6 errors, whoever sent them
  *   mapt_control    run by the control plane
  */
+#include "emit_mapt.h"
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
 #include "hook_tc_error_mapt.h"
@@ -18,20 +19,6 @@
 #include "hook_tc_pieces_mapt_64.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
-
-INLINE enum reason emit_46(struct __sk_buff *skb, const struct transport *transport,
-			   const struct translation_46 *out)
-{
-	if (tc_make_writable(skb, transport))
-		return REASON_KERNEL_REFUSED;
-	/* From here on there is no way back: the packet is changed. */
-	tc_write_transport(skb, DIRECTION_46, transport, &out->change);
-	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
-		return REASON_KERNEL_REFUSED;
-	tc_write_header(skb, L2_LENGTH, &out->ipv6, sizeof(out->ipv6));
-	tc_write_ether_type(skb, ETHERTYPE_IPV6);
-	return REASON_TRANSLATED;
-}
 
 /* By how much IPv6 headers are longer. */
 enum { TRANSLATION_OVERHEAD = sizeof(struct ipv6_header) - sizeof(struct ipv4_header) };
@@ -143,20 +130,6 @@ PROGRAM int mapt_46_send(struct __sk_buff *skb)
 PROGRAM int mapt_control(struct __sk_buff *skb)
 {
 	return tc_control(skb);
-}
-
-INLINE enum reason emit_64(struct __sk_buff *skb, const struct transport *transport,
-			   const struct translation_64 *out)
-{
-	if (tc_make_writable(skb, transport))
-		return REASON_KERNEL_REFUSED;
-	/* From here on there is no way back: the packet is changed. */
-	tc_write_transport(skb, DIRECTION_64, transport, &out->change);
-	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
-		return REASON_KERNEL_REFUSED;
-	tc_write_header(skb, L2_LENGTH, &out->ipv4, sizeof(out->ipv4));
-	tc_write_ether_type(skb, ETHERTYPE_IPV4);
-	return REASON_TRANSLATED;
 }
 
 INLINE enum reason translate_and_emit_64(struct __sk_buff *skb, struct tc_downstream *down)

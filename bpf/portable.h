@@ -54,6 +54,10 @@ HELPER(long, kernel_tail_call, BPF_FUNC_tail_call, void *context, void *map, __u
 HELPER(long, kernel_ringbuf_output, BPF_FUNC_ringbuf_output, void *map, const void *data,
        __u64 size, __u64 flags);
 HELPER(long, kernel_redirect, BPF_FUNC_redirect, __u32 ifindex, __u64 flags);
+HELPER(long, kernel_fib_lookup, BPF_FUNC_fib_lookup, void *context, struct bpf_fib_lookup *params,
+       __u32 length, __u32 flags);
+HELPER(long, kernel_xdp_adjust_head, BPF_FUNC_xdp_adjust_head, void *context, __s32 change);
+HELPER(__u64, kernel_xdp_length, BPF_FUNC_xdp_get_buff_len, void *context);
 HELPER(long, kernel_clone_redirect, BPF_FUNC_clone_redirect, void *skb, __u32 ifindex, __u64 flags);
 HELPER(__s64, kernel_csum_diff, BPF_FUNC_csum_diff, const void *from, __u32 from_size,
        const void *to, __u32 to_size, __u32 seed);

@@ -80,7 +80,8 @@
 	X(EVENT, DATAGRAM_REASSEMBLED, "datagrams put together from their fragments") \
 	X(EVENT, FRAGMENTS_EXPIRED, "fragmented datagrams of which something never came") \
 	X(EVENT, UDP_CHECKSUM_COMPUTED, "UDP packets given the checksum they lacked") \
-	X(EVENT, UDP_CHECKSUM_ABSENT, "UDP packets from the WAN that lacked a checksum")
+	X(EVENT, UDP_CHECKSUM_ABSENT, "UDP packets from the WAN that lacked a checksum") \
+	X(EVENT, ACCELERATED, "packets of these that passed the kernel by")
 /* clang-format on */
 
 #define MAPXDP_REASON_ENUMERATOR(class_, name, text) REASON_##name,

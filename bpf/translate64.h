@@ -131,9 +131,9 @@ INLINE enum reason check_global(const struct config *config, __u32 rule, __be32 
 	return REASON_TRANSLATED;
 }
 
-/* Whom a packet from the domain, with its transport header, is for. */
-INLINE enum reason find_translated_endpoint(const struct config *config, __u32 rule,
-					    struct translated_64 *packet)
+/* That a packet from the domain, with its transport header, comes from where it says. */
+INLINE enum reason check_translated_ends(const struct config *config, __u32 rule,
+					 struct translated_64 *packet)
 {
 	enum reason reason;
 
@@ -144,34 +144,50 @@ INLINE enum reason find_translated_endpoint(const struct config *config, __u32 r
 	reason = check_ends(config, &packet->transport, packet->ends.source);
 	if (reason)
 		return reason;
-	reason = check_source_64(rule, packet->ipv6.source, packet->ends.source,
-				 packet->transport.source_port);
+	return check_source_64(rule, packet->ipv6.source, packet->ends.source,
+			       packet->transport.source_port);
+}
+
+/* Whom it is for. */
+INLINE enum reason find_translated_endpoint(const struct config *config, __u32 rule,
+					    struct translated_64 *packet)
+{
+	enum reason reason = check_translated_ends(config, rule, packet);
+
 	if (reason)
 		return reason;
 	return find_endpoint(config, &packet->transport,
 			     ipv4_of_own(config, packet->ipv6.destination), &packet->ends);
 }
 
-/* FRAGMENT_INVALID where the packet is a fragment: it is to be read otherwise. */
-INLINE enum reason admit_translated_64(const struct config *config, const void *data,
-				       const void *end, __u32 offset, __u32 available,
-				       struct translated_64 *packet)
+/* Reads a packet and says which rule it comes from. FRAGMENT_INVALID where it is a fragment: it is
+ * to be read otherwise. */
+INLINE enum reason read_translated_64(const struct config *config, const void *data,
+				      const void *end, __u32 offset, __u32 available,
+				      struct translated_64 *packet, __u32 *rule)
 {
 	enum reason reason = admit_64(config, data, end, offset, &packet->ipv6);
-	__u32 rule;
 
 	if (reason)
 		return reason;
-	rule = rule_of_translated(config, packet->ipv6.source);
-	if (rule == NO_RULE)
+	*rule = rule_of_translated(config, packet->ipv6.source);
+	if (*rule == NO_RULE)
 		return REASON_SOURCE_OUTSIDE_DOMAIN;
 	reason = check_payload(&packet->ipv6, available);
 	if (reason)
 		return reason;
-	reason = parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
-	if (reason)
-		return reason;
-	return find_translated_endpoint(config, rule, packet);
+	return parse_transport_ipv6(data, end, &packet->ipv6, &packet->transport);
+}
+
+INLINE enum reason admit_translated_64(const struct config *config, const void *data,
+				       const void *end, __u32 offset, __u32 available,
+				       struct translated_64 *packet)
+{
+	__u32 rule;
+	enum reason reason =
+		read_translated_64(config, data, end, offset, available, packet, &rule);
+
+	return reason ? reason : find_translated_endpoint(config, rule, packet);
 }
 
 /* A fragment from the domain (RFC 8200 section 4.5), its Fragment header behind the IPv6 header. */
@@ -299,9 +315,9 @@ INLINE enum reason admit_inner_64(const struct config *config, const void *data,
 				&packet->tos);
 }
 
-/* Whom a packet that was in the tunnel, with its transport header, is for. */
-INLINE enum reason find_inner_endpoint(const struct config *config, __u32 rule,
-				       struct encapsulated_64 *packet)
+/* That a packet that was in the tunnel, with its transport header, comes from where it says. */
+INLINE enum reason check_inner_ends(const struct config *config, __u32 rule,
+				    struct encapsulated_64 *packet)
 {
 	enum reason reason;
 
@@ -309,22 +325,30 @@ INLINE enum reason find_inner_endpoint(const struct config *config, __u32 rule,
 	reason = check_ends(config, &packet->transport, packet->ends.source);
 	if (reason)
 		return reason;
-	reason = check_source_64(rule, packet->outer.source, packet->ends.source,
-				 packet->transport.source_port);
+	return check_source_64(rule, packet->outer.source, packet->ends.source,
+			       packet->transport.source_port);
+}
+
+/* Whom it is for. */
+INLINE enum reason find_inner_endpoint(const struct config *config, __u32 rule,
+				       struct encapsulated_64 *packet)
+{
+	enum reason reason = check_inner_ends(config, rule, packet);
+
 	if (reason)
 		return reason;
 	return find_endpoint(config, &packet->transport, packet->inner.header.destination,
 			     &packet->ends);
 }
 
-/* FRAGMENT_INVALID where the outer or the inner packet is a fragment: it is to be read otherwise. */
-INLINE enum reason admit_encapsulated_64(const struct config *config, const void *data,
-					 const void *end, __u32 offset, __u32 available,
-					 struct encapsulated_64 *packet)
+/* Reads a packet and says which rule it comes from. FRAGMENT_INVALID where the outer or the inner
+ * packet is a fragment: it is to be read otherwise. */
+INLINE enum reason read_encapsulated_64(const struct config *config, const void *data,
+					const void *end, __u32 offset, __u32 available,
+					struct encapsulated_64 *packet, __u32 *rule)
 {
-	__u32 rule;
 	enum reason reason =
-		admit_outer_64(config, data, end, offset, available, &packet->outer, &rule);
+		admit_outer_64(config, data, end, offset, available, &packet->outer, rule);
 
 	if (reason)
 		return reason;
@@ -334,10 +358,18 @@ INLINE enum reason admit_encapsulated_64(const struct config *config, const void
 	if (packet->inner.is_fragment)
 		return REASON_FRAGMENT_INVALID;
 	packet->inner.is_fragment = 0; /* known to the compiler */
-	reason = parse_transport_ipv4(data, end, &packet->inner, &packet->transport);
-	if (reason)
-		return reason;
-	return find_inner_endpoint(config, rule, packet);
+	return parse_transport_ipv4(data, end, &packet->inner, &packet->transport);
+}
+
+INLINE enum reason admit_encapsulated_64(const struct config *config, const void *data,
+					 const void *end, __u32 offset, __u32 available,
+					 struct encapsulated_64 *packet)
+{
+	__u32 rule;
+	enum reason reason =
+		read_encapsulated_64(config, data, end, offset, available, packet, &rule);
+
+	return reason ? reason : find_inner_endpoint(config, rule, packet);
 }
 
 /* MAP-E and lw4o6: the inner header after NAPT44. */

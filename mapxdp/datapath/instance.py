@@ -29,6 +29,8 @@ _LOAD_MAPS = (
     "fragments",
     "datagrams",
     "fragment_work",
+    "shortcuts_46",
+    "shortcuts_64",
 )
 _UPSTREAM_PIN = "upstream"
 _DOWNSTREAM_PIN = "downstream"

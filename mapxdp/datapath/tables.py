@@ -13,6 +13,7 @@ from mapxdp.contract import Contract, Struct, read_contract
 from mapxdp.datapath import rules
 from mapxdp.datapath.clock import TickClock
 from mapxdp.errors import InvalidValue
+from mapxdp.model.accelerator import AcceleratorPolicy
 from mapxdp.model.domain import Domain
 from mapxdp.model.interface_id import interface_identifier
 from mapxdp.model.napt44 import (
@@ -38,6 +39,8 @@ from mapxdp.model.virtual_range import virtual_base
 _INDEX_HEADROOM = 1024
 _FEWEST_FLOWS, _MOST_FLOWS, _FLOWS_PER_PORT = 16384, 65536, 16
 _PERMISSIONS = 16384
+#: Where nothing is accelerated: as many as one connection may choose from.
+FEWEST_SHORTCUTS = 4
 _EVENT_BYTES = 1 << 16
 _REFUSALS_PER_TICK = 10
 _LOG_PER_TICK = 200
@@ -68,7 +71,7 @@ _LOG = {level: f"LOG_{level.name}" for level in LogLevel}
 class DatapathSettings:
     """What the BPF programs are configured with. ``mss`` None leaves the MSS alone.
 
-    ``lowest_ipv6_mtu`` None is the MTU of the WAN.
+    ``lowest_ipv6_mtu`` None is the MTU of the WAN. ``accelerator`` None: every packet is the kernel's.
     """
 
     domain: Domain
@@ -80,6 +83,7 @@ class DatapathSettings:
     policy: Napt44Policy = field(default_factory=Napt44Policy)
     translation: TranslationPolicy = field(default_factory=TranslationPolicy)
     lowest_ipv6_mtu: int | None = None
+    accelerator: AcceleratorPolicy | None = None
     hash_key: int = 0
 
     @property
@@ -88,8 +92,13 @@ class DatapathSettings:
         return self.ipv4_mtu + self.domain.mode.overhead
 
 
-def contract_for(port_set: PortSet, rule_count: int = 0) -> Contract:
-    """The contract with room for every port of the set, for each protocol, and for FMRs."""
+def contract_for(
+    port_set: PortSet, rule_count: int = 0, shortcuts: int = FEWEST_SHORTCUTS
+) -> Contract:
+    """The contract with room for every port of the set, for each protocol, and for FMRs.
+
+    ``shortcuts``: connections that may be accelerated, a power of two.
+    """
     word_bits = 64
     slots = -(-len(port_set) // word_bits) * word_bits
     wanted = min(max(_FLOWS_PER_PORT * slots, _FEWEST_FLOWS), _MOST_FLOWS)
@@ -101,6 +110,7 @@ def contract_for(port_set: PortSet, rule_count: int = 0) -> Contract:
         PERMISSIONS=_PERMISSIONS,
         EVENT_BYTES=_EVENT_BYTES,
         RULES=rules.capacity_for(rule_count),
+        SHORTCUTS=shortcuts,
     )
 
 
@@ -130,9 +140,18 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "on_link": _on_link(contract, settings.on_link),
         "virtual_base": virtual_base(domain.port_set),
         "hash_key": settings.hash_key,
+        **_accelerator_values(contract, settings),
         **_mesh_values(domain),
         **_policy_values(contract, settings),
         **_translation_values(contract, settings),
+    }
+
+
+def _accelerator_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
+    accelerator = settings.accelerator
+    return {
+        "shortcut_ticks": 0 if accelerator is None else settings.clock.ticks(accelerator.revalidate),
+        "shortcut_mask": contract.number("SHORTCUTS") - 1,
     }
 
 

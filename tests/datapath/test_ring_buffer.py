@@ -38,7 +38,7 @@ int fill(struct __sk_buff *context)
 class Writer:
     def __init__(self) -> None:
         contract = read_contract(
-            SLOTS=64, EIM_ENTRIES=64, FLOWS=64, PERMISSIONS=64, EVENT_BYTES=1 << 16, RULES=16
+            SLOTS=64, EIM_ENTRIES=64, FLOWS=64, PERMISSIONS=64, EVENT_BYTES=1 << 16, RULES=16, SHORTCUTS=4
         )
         self.maps = MapSet(contract)
         self.maps.create(["events"])
@@ -158,7 +158,7 @@ def test_ctrl_c_while_reading_is_not_lost(loaded: Writer, ring: RingBuffer) -> N
 
 def test_something_else_than_a_ring_buffer(bpf: None) -> None:
     with MapSet(read_contract(SLOTS=64, EIM_ENTRIES=64, FLOWS=64, PERMISSIONS=64,
-                              EVENT_BYTES=1 << 16, RULES=16)) as maps:  # fmt: skip
+                              EVENT_BYTES=1 << 16, RULES=16, SHORTCUTS=4)) as maps:  # fmt: skip
         maps.create(["pool"])
         with pytest.raises(OSError, match="ring buffer"):
             RingBuffer(maps.fds["pool"])

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which packets from the LAN may take a shortcut, in any mode: all that a router does to a packet
+ * is known of them. Nothing is written here, and no hook is named. */
+#ifndef MAPXDP_ACCELERATE46_H
+#define MAPXDP_ACCELERATE46_H
+
+#include "next_hop.h"
+#include "translate46.h"
+
+/* A router lets no packet pass that would have none left (RFC 1812 section 5.3.1). */
+enum { LAST_HOP = 1 };
+
+/* A packet that may take a shortcut, and which. */
+struct accelerated_46 {
+	struct upstream packet;
+	struct shortcut *shortcut;
+	struct mapping *mapping;
+};
+
+/* The router's one hop less, and the checksum of the header with it (RFC 1624). */
+INLINE void count_hop(struct ipv4_header *ipv4)
+{
+	__u16 before = net16(ipv4->ttl << 8);
+
+	ipv4->ttl--;
+	ipv4->checksum = checksum_after(ipv4->checksum, before, net16(ipv4->ttl << 8));
+}
+
+/* Octets of the longest IPv4 packet on the wire: pieces of `segment` payload octets, if not 0. */
+INLINE __u32 longest_piece(__u32 total_length, __u32 headers, __u32 segment)
+{
+	return segment ? headers + segment : total_length;
+}
+
+/* Whole, without options, of a connection nobody opens or closes, and of a size to be sent. */
+INLINE _Bool is_simple_46(const struct config *config, const void *data, const void *end,
+			  __u32 offset, __u32 available, __u32 segment, struct upstream *packet)
+{
+	if (parse_ipv4(data, end, offset, available, &packet->ipv4) || packet->ipv4.is_fragment ||
+	    has_options(&packet->ipv4.header) || packet->ipv4.header.ttl <= LAST_HOP)
+		return 0;
+	/* Known to the compiler, here and below. */
+	packet->ipv4.is_fragment = 0;
+	if (parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport) ||
+	    changes_connection(&packet->transport) || lacks_checksum(&packet->transport))
+		return 0;
+	packet->transport.tcp_flags = 0;
+	return fits_46(config, packet, segment) && !has_to_be_cut(config, packet, segment);
+}
+
+INLINE struct shortcut *shortcut_46(const struct config *config, const struct upstream *packet)
+{
+	const struct transport *transport = &packet->transport;
+	const struct ipv4_header *ipv4 = &packet->ipv4.header;
+	struct shortcut_key key =
+		shortcut_key(transport->index, ipv4->source, transport->source_port,
+			     ipv4->destination, transport->destination_port);
+
+	return find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
+}
+
+/* Whether the packet takes a shortcut; if so, it has been counted as a hop, and as its mapping's
+ * sign of life. `came_in`: an ifindex. */
+INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32 came_in,
+			       __u32 segment, struct accelerated_46 *out)
+{
+	struct ipv4_header *ipv4 = &out->packet.ipv4.header;
+	__u32 headers = sizeof(*ipv4) + out->packet.transport.header_length;
+	struct routed packet = {
+		.source = ipv4->source,
+		.destination = ipv4->destination,
+		.came_in = came_in,
+		.tos = ipv4->tos,
+	};
+	__u32 now = current_tick(config);
+
+	out->mapping = usable_mapping(out->shortcut, out->shortcut->port, now);
+	if (!out->mapping || !is_still_the_way(context, out->shortcut, packet, now) ||
+	    longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
+		return 0;
+	if (READ_ONCE(out->mapping->tick_46) != now)
+		WRITE_ONCE(out->mapping->tick_46, now);
+	count_hop(ipv4);
+	return 1;
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Which packets from the domain may take a shortcut. They are read and proved as all others are
+ * (translate64.h); only the LAN endpoint is the shortcut's. Nothing is written here, and no hook is
+ * named. */
+#ifndef MAPXDP_ACCELERATE64_H
+#define MAPXDP_ACCELERATE64_H
+
+#include "accelerate46.h"
+#include "translate64.h"
+
+/* Of a connection nobody opens or closes, and with a checksum. */
+INLINE _Bool is_simple_transport(struct transport *transport)
+{
+	if (changes_connection(transport) || lacks_checksum(transport))
+		return 0;
+	transport->tcp_flags = 0; /* known to the compiler */
+	return 1;
+}
+
+INLINE struct shortcut *shortcut_64(const struct config *config, const struct transport *transport,
+				    __be32 source)
+{
+	struct shortcut_key key =
+		shortcut_key(transport->index, config->ipv4, transport->destination_port, source,
+			     transport->source_port);
+
+	return find_shortcut(MAP(shortcuts_64), config, &key, shortcut_hash(config, &key));
+}
+
+/* MAP-T: whether the packet takes a shortcut. */
+INLINE struct shortcut *translated_shortcut_64(const struct config *config, const void *data,
+					       const void *end, __u32 offset, __u32 available,
+					       struct translated_64 *packet)
+{
+	__u32 rule;
+
+	if (read_translated_64(config, data, end, offset, available, packet, &rule) ||
+	    packet->ipv6.hop_limit <= LAST_HOP || !is_simple_transport(&packet->transport) ||
+	    check_translated_ends(config, rule, packet))
+		return 0;
+	return shortcut_64(config, &packet->transport, packet->ends.source);
+}
+
+/* MAP-E and lw4o6. */
+INLINE struct shortcut *encapsulated_shortcut_64(const struct config *config, const void *data,
+						 const void *end, __u32 offset, __u32 available,
+						 struct encapsulated_64 *packet)
+{
+	__u32 rule;
+
+	if (read_encapsulated_64(config, data, end, offset, available, packet, &rule) ||
+	    packet->inner.header.ttl <= LAST_HOP || has_options(&packet->inner.header) ||
+	    !is_simple_transport(&packet->transport) || check_inner_ends(config, rule, packet))
+		return 0;
+	return shortcut_64(config, &packet->transport, packet->ends.source);
+}
+
+/* Whether the shortcut may be taken by an IPv4 packet that will be `length` octets long, each piece
+ * of it. It becomes the LAN endpoint's. */
+INLINE _Bool takes_shortcut_64(void *context, const struct config *config, __u32 came_in,
+			       __u32 length, __u8 tos, struct shortcut *shortcut,
+			       struct downstream_ends *ends)
+{
+	struct routed packet = {
+		.source = ends->source,
+		.destination = shortcut->host,
+		.came_in = came_in,
+		.tos = tos,
+	};
+	__u32 now = current_tick(config);
+
+	if (!usable_mapping(shortcut, shortcut->translated_port, now) ||
+	    !is_still_the_way(context, shortcut, packet, now) || length > shortcut->mtu)
+		return 0;
+	ends->endpoint.ipv4 = shortcut->host;
+	ends->endpoint.port = shortcut->translated_port;
+	return 1;
+}
+
+#endif

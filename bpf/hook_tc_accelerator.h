@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The accelerator at TC, where XDP cannot be: the columns of calls that every mode has. Segmented
+ * packets stay whole, and a checksum that is left to the card stays left to it. */
+#ifndef MAPXDP_HOOK_TC_ACCELERATOR_H
+#define MAPXDP_HOOK_TC_ACCELERATOR_H
+
+#include "accelerate64.h"
+#include "hook_tc_confirm.h"
+
+enum { PACKET_FOR_THIS_HOST = 0 }; /* PACKET_HOST of linux/if_packet.h */
+
+/* Whether a packet that came in may be of interest; its headers can be read then. */
+INLINE _Bool tc_may_accelerate(struct __sk_buff *skb, __u16 ether_type)
+{
+	/* A neighbour's, where both ends of a link are on this machine. */
+	if (skb->tc_index)
+		skb->tc_index = 0;
+	if (skb->protocol != net16(ether_type) || tc_is_of_vlan(skb) ||
+	    skb->pkt_type != PACKET_FOR_THIS_HOST)
+		return 0;
+	tc_pull_headers(skb);
+	return 1;
+}
+
+/* A translated packet leaves the way its shortcut leads. */
+INLINE int tc_take_shortcut(struct __sk_buff *skb, const struct shortcut *shortcut,
+			    enum direction direction, __u32 packets, __u32 bytes)
+{
+	tc_write(skb, 0, shortcut->hop, sizeof(shortcut->hop));
+	skb->tc_index = TOOK_SHORTCUT;
+	count(direction, REASON_TRANSLATED, packets, bytes);
+	count(direction, REASON_ACCELERATED, packets, bytes);
+	return kernel_redirect(shortcut->ifindex, 0);
+}
+
+/* How a mode turns the packet into IPv6 and writes it. */
+typedef enum reason (*accelerated_step)(struct __sk_buff *skb, const struct config *config,
+					const struct accelerated_46 *up);
+
+/* From the LAN. */
+INLINE int tc_lan(struct __sk_buff *skb, accelerated_step emit)
+{
+	const struct config *config = active_config();
+	__u32 bytes = tc_network_length(skb);
+	const struct transport *transport;
+	struct accelerated_46 up;
+	enum reason reason;
+	__u32 packets;
+
+	if (!tc_may_accelerate(skb, ETHERTYPE_IPV4) ||
+	    !is_simple_46(config, tc_data(skb), tc_end(skb), L2_LENGTH, bytes, skb->gso_size,
+			  &up.packet))
+		return TC_ACT_UNSPEC;
+	up.shortcut = shortcut_46(config, &up.packet);
+	if (!up.shortcut || !takes_shortcut_46(skb, config, skb->ifindex, skb->gso_size, &up))
+		return TC_ACT_UNSPEC;
+	transport = &up.packet.transport;
+	packets = tc_segments(skb, headers_length(transport));
+	reason = emit(skb, config, &up);
+	if (reason)
+		return tc_finish(DIRECTION_46, reason, packets, bytes);
+	return tc_take_shortcut(skb, up.shortcut, DIRECTION_46, packets, bytes);
+}
+
+#endif
