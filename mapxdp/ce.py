@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mapxdp import config as configuration
 from mapxdp import host, netns, nftables, record
+from mapxdp.bringup import accelerator, software, tc
 from mapxdp.bringup import plan as planning
-from mapxdp.bringup import software, tc
 from mapxdp.bringup.plan import Say
 from mapxdp.config import ConfigFile, DatapathKind
 from mapxdp.datapath import bpffs, instance
@@ -84,6 +84,7 @@ def _restore_network(running: Record, say: Say) -> None:
     if running.nft_table is not None:
         nftables.remove(running.nft_table)
     with open_links() as links:
+        accelerator.take_down(running, links)
         try:
             link = links.find(running.wan)
         except HostError:
@@ -104,8 +105,7 @@ def _restore_network(running: Record, say: Say) -> None:
 def _detach(links: Links, link: Link, name: str) -> None:
     """No packet more to the datapath: the route first, then the programs."""
     links.delete_ipv4_default_route(link)
-    for hook in Hook:
-        links.detach(link, hook, name)
+    accelerator.detach_from(link, links, name)
 
 
 def _detach_everywhere(name: str, say: Say) -> bool:

@@ -15,9 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from mapxdp.config_accelerator import read_accelerator
 from mapxdp.config_napt44 import read_policy
 from mapxdp.config_translation import lowest_ipv6_mtu, read_translation
 from mapxdp.errors import ConfigError, InvalidValue, shown
+from mapxdp.model.accelerator import AcceleratorPolicy
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.mtu import mss_for, require_wan_mtu
@@ -82,6 +84,7 @@ class Config:
     policy: Napt44Policy = field(default_factory=Napt44Policy)
     translation: TranslationPolicy = field(default_factory=TranslationPolicy)
     lowest_ipv6_mtu: int | None = None
+    accelerator: AcceleratorPolicy | None = field(default_factory=AcceleratorPolicy)
 
     def __post_init__(self) -> None:
         if self.domain.assignment is Assignment.PREFIX and self.napt44 is not Napt44Mode.NONE:
@@ -213,6 +216,7 @@ def _config(top: TableReader) -> Config:
     napt44 = top.table("napt44", optional=True)
     mtu = top.table("mtu", optional=True)
     translation = top.table("translation", optional=True)
+    accelerator = top.table("accelerator", optional=True)
     domain = _domain(ce, top.tables("rule"))
     wan_mtu = _wan_mtu(mtu)
     config = Config(
@@ -227,8 +231,9 @@ def _config(top: TableReader) -> Config:
         policy=read_policy(napt44, top.tables("forward"), domain),
         translation=read_translation(translation, domain.mode),
         lowest_ipv6_mtu=lowest_ipv6_mtu(mtu, wan_mtu),
+        accelerator=read_accelerator(accelerator),
     )
-    for table in (ce, napt44, mtu, translation, top):
+    for table in (ce, napt44, mtu, translation, accelerator, top):
         table.finish()
     return config
 

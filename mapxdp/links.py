@@ -32,6 +32,8 @@ _ETH_P_ALL = 0x0003
 #: The preference of our filters. Where none is given the kernel takes 49152, or one less than
 #: the smallest from 32768 on: filters of others stand before ours, and never in their place.
 FILTER_PREFERENCE = 50000
+#: Of the accelerator at WAN ingress: asked first.
+ACCELERATOR_PREFERENCE = 49999
 _FILTER_HANDLE = 1
 _FILTER_PREFIX = "mapxdp:"
 #: Who made a route (rtnetlink(7), rtm_protocol): unused by others in iproute2's list.
@@ -369,12 +371,19 @@ class Links:
                 f"removing the clsact qdisc of {link.name}", "tc", "del", "clsact", link.index
             )
 
-    def attach(self, link: Link, hook: Hook, program_fd: int, instance: str) -> None:
+    def attach(
+        self,
+        link: Link,
+        hook: Hook,
+        program_fd: int,
+        instance: str,
+        preference: int = FILTER_PREFERENCE,
+    ) -> None:
         """Attaches a TC program, in one step in place of the instance's former one.
 
         StateError where a filter of somebody else's has its place.
         """
-        is_there = self._has_place(link, hook, instance)
+        is_there = self._has_place(link, hook, instance, preference)
         try:
             self._request(
                 f"attaching a BPF program to {link.name}, {hook.name.lower()}",
@@ -386,20 +395,23 @@ class Links:
                 fd=program_fd,
                 name=f"{_FILTER_PREFIX}{instance}",
                 parent=hook.value,
-                prio=FILTER_PREFERENCE,
+                prio=preference,
                 protocol=_ETH_P_ALL,
                 classid=1,
                 direct_action=True,
             )
         except LinkError as error:
             if error.errno == errno.EEXIST:  # since we looked
-                self._has_place(link, hook, instance)
+                self._has_place(link, hook, instance, preference)
             raise
 
-    def detach(self, link: Link, hook: Hook, instance: str) -> None:
-        """Removes the TC program of this instance, if it is there, and no other."""
+    def detach(self, link: Link, hook: Hook, instance: str, preference: int | None = None) -> None:
+        """Removes the TC programs of this instance that are there, and no other.
+
+        ``preference`` None: whatever they have.
+        """
         for found in list(self._filters(link, hook)):
-            if _instance_of(found) == instance:
+            if _instance_of(found) == instance and preference in (None, _preference(found)):
                 with _ignoring(errno.ENOENT, errno.ENODEV):
                     self._request(
                         f"detaching a BPF program from {link.name}, {hook.name.lower()}",
@@ -420,9 +432,9 @@ class Links:
 
     def require_place(self, link: Link, hook: Hook, instance: str) -> None:
         """StateError if another instance is attached, or a filter of others is in the way."""
-        self._has_place(link, hook, instance)
+        self._has_place(link, hook, instance, FILTER_PREFERENCE)
 
-    def _has_place(self, link: Link, hook: Hook, instance: str) -> bool:
+    def _has_place(self, link: Link, hook: Hook, instance: str, preference: int) -> bool:
         """True if the instance's filter is in its place, false if nothing is."""
         has = False
         for found in self._filters(link, hook):
@@ -431,7 +443,7 @@ class Links:
                 raise StateError(
                     f"instance {owner} runs on {link.name} already", f"mapxdp down {owner} first"
                 )
-            if _preference(found) != FILTER_PREFERENCE:
+            if _preference(found) != preference:
                 continue
             if owner is None or found["handle"] != _FILTER_HANDLE:
                 raise _in_the_way(found, link, hook)
@@ -467,10 +479,10 @@ def _in_the_way(found: Any, link: Link, hook: Hook) -> StateError:
     side = hook.name.lower()
     what = " ".join(filter(None, (found.get_attr("TCA_KIND"), _bpf_name(found))))
     return StateError(
-        f"a filter of somebody else's has the preference {FILTER_PREFERENCE} at {side} of "
+        f"a filter of somebody else's has the preference {_preference(found)} at {side} of "
         f"{link.name}: {what}",
         "add it with another preference; this removes it: "
-        f"tc filter del dev {link.name} {side} pref {FILTER_PREFERENCE}",
+        f"tc filter del dev {link.name} {side} pref {_preference(found)}",
     )
 
 

@@ -16,6 +16,14 @@ from mapxdp.config import require_name
 from mapxdp.errors import StateError, refusals, refused
 
 DIRECTORY = Path("/run/mapxdp")
+_TUPLES = (
+    "accelerated",
+    "added_addresses",
+    "added_clsact_on",
+    "added_proxies",
+    "added_tuns",
+    "forwards",
+)
 _REMEDY = f"see that {DIRECTORY} is a directory in a writable file system with room left"
 
 
@@ -25,8 +33,9 @@ class Record:
 
     ``tun`` and ``process`` are those of the software datapath. ``forwards`` are the port
     forwards that were added at run time, as ``str(Forward)`` writes them; ``nft_table`` is that
-    of netfilter mode. While ``up`` works, or where it was killed, what it added so far is noted
-    already, and all else is as before.
+    of netfilter mode. ``accelerated`` are the LAN interfaces that programs are attached to. While
+    ``up`` works, or where it was killed, what it added so far is noted already, and all else is
+    as before.
     """
 
     name: str
@@ -39,8 +48,12 @@ class Record:
     wan_mtu: int
     ipv4_mtu: int
     datapath: str = "tc"
+    accelerator: str = "none"
+    acceleration: str = ""
+    accelerated: tuple[str, ...] = ()
     added_addresses: tuple[str, ...] = ()
     added_clsact: bool = False
+    added_clsact_on: tuple[str, ...] = ()
     added_proxies: tuple[str, ...] = ()
     added_tuns: tuple[str, ...] = ()
     former_sysctls: dict[str, str] = field(default_factory=dict)
@@ -69,7 +82,7 @@ def load(name: str) -> Record | None:
     path = file(name, "json")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("added_addresses", "added_proxies", "added_tuns", "forwards"):
+        for key in _TUPLES:
             data[key] = tuple(data.get(key, ()))
         return Record(**data)
     except FileNotFoundError:

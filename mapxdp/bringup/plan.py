@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Interface
 
+from mapxdp.bringup import acceleration
+from mapxdp.bringup.acceleration import Acceleration
 from mapxdp.config import Config, ConfigFile, DatapathKind, Napt44Mode
 from mapxdp.config_translation import require_lowest_ipv6_mtu
 from mapxdp.errors import HostError, InvalidValue, StateError
@@ -32,6 +34,7 @@ class Plan:
     gateway: IPv6Address | None
     wan_mtu: int
     on_link: tuple[IPv4Network, ...]
+    accelerator: Acceleration
 
     @property
     def ipv4_mtu(self) -> int:
@@ -61,6 +64,8 @@ class Plan:
             wan_mtu=self.wan_mtu,
             ipv4_mtu=self.ipv4_mtu,
             datapath=_datapath(self.config),
+            accelerator=str(self.accelerator.hook),
+            acceleration=self.accelerator.why,
         )
 
 
@@ -80,6 +85,7 @@ def make(file: ConfigFile, namespace: str | None, links: Links, former: Record |
         gateway=_gateway(link, links),
         wan_mtu=wan_mtu,
         on_link=links.ipv4_prefixes(link),
+        accelerator=acceleration.choose(config, link, links),
     )
     _require_free_wan(plan, links)
     _require_free_default_route(plan, links, former)
@@ -88,13 +94,6 @@ def make(file: ConfigFile, namespace: str | None, links: Links, former: Record |
 
 def refuse_unsupported(config: Config) -> None:
     """InvalidValue for what the configuration can say and this version cannot do."""
-    if config.datapath is DatapathKind.XDP:
-        raise InvalidValue(
-            "ce.datapath",
-            config.datapath,
-            "the XDP accelerator is not part of this version",
-            'use "auto" or "tc": every packet is handled there',
-        )
     if config.napt44 is Napt44Mode.NETFILTER and config.datapath is DatapathKind.SOFTWARE:
         raise InvalidValue(
             "napt44.mode",

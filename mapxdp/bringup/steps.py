@@ -42,7 +42,9 @@ class Journal:
         self.record = replace(
             plan.record(),
             added_addresses=self.record.added_addresses,
+            accelerated=self.record.accelerated,
             added_clsact=self.record.added_clsact,
+            added_clsact_on=self.record.added_clsact_on,
             added_proxies=self.record.added_proxies,
             former_sysctls=self.record.former_sysctls,
             forwards=self.record.forwards,

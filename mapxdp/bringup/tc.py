@@ -6,14 +6,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from mapxdp import host
-from mapxdp.bringup import netfilter, ports, steps
+from mapxdp.bringup import accelerator, netfilter, places, ports, steps
 from mapxdp.bringup.plan import Plan, Say
 from mapxdp.bringup.steps import Journal
 from mapxdp.datapath import bpffs, instance
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
-from mapxdp.links import Hook, Links
+from mapxdp.links import Links
 from mapxdp.record import Record
 
 
@@ -21,7 +21,8 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
     """Loads next to what runs, then takes its place; raises and undoes if a step fails."""
     if bpffs.ensure_mounted():
         say(f"mounted the BPF file system at {bpffs.MOUNT_POINT}")
-    with instance.prepare(plan.config.name, _settings(plan), plan.link.l2_length) as prepared:
+    hook = plan.accelerator.hook
+    with instance.prepare(plan.config.name, _settings(plan), plan.link.l2_length, hook) as prepared:
         say(f"compiled and loaded {len(list(prepared.programs))} BPF programs")
         if prepared.kept_mappings:
             say("kept the port mappings of the running datapath")
@@ -35,6 +36,7 @@ def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Recor
             journal.finish(plan)
             prepared.commit()
             undo.pop_all()
+        accelerator.remove_former(plan, links, journal)
         prepared.remove_former()
     steps.remove_former_addresses(plan, links, journal, say)
     netfilter.finish(plan, links, journal, say)
@@ -53,6 +55,7 @@ def _settings(plan: Plan) -> DatapathSettings:
         policy=plan.config.policy,
         translation=plan.config.translation,
         lowest_ipv6_mtu=plan.config.lowest_ipv6_mtu,
+        accelerator=plan.accelerator.policy,
     )
 
 
@@ -66,23 +69,17 @@ def _change_network(
         links.add_clsact(plan.link)
         undo.callback(links.delete_clsact, plan.link)
     netfilter.install(plan, journal, undo, say)
-    _attach(plan, prepared, links, undo)
+    places.attach_all(
+        places.of_translator(plan.link),
+        links,
+        plan.config.name,
+        prepared.attachable,
+        prepared.former,
+        undo,
+    )
     say(f"attached to {plan.link.name}: TC egress and ingress")
+    accelerator.attach(plan, prepared, links, journal, undo, say)
     steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, undo)
     through = "" if plan.gateway is None else f" via {plan.gateway}"
     say(f"IPv4 default route{through} dev {plan.link.name} mtu {plan.ipv4_mtu}")
     steps.set_sysctl(host.IPV4_FORWARDING, "1", journal, undo, say)
-
-
-def _attach(plan: Plan, prepared: Instance, links: Links, undo: ExitStack) -> None:
-    """Attaches both programs; the former ones come back if anything fails later."""
-    programs = {
-        Hook.INGRESS: (prepared.programs.downstream.fd, prepared.former_downstream),
-        Hook.EGRESS: (prepared.programs.upstream.fd, prepared.former_upstream),
-    }
-    for hook, (fd, former_fd) in programs.items():
-        links.attach(plan.link, hook, fd, plan.config.name)
-        if former_fd is None:
-            undo.callback(links.detach, plan.link, hook, plan.config.name)
-        else:
-            undo.callback(links.attach, plan.link, hook, former_fd, plan.config.name)

@@ -92,6 +92,13 @@ def current(directory: Path) -> Path | None:
         return None
 
 
+def runs(directory: Path) -> list[Path]:
+    """Every run that has pinned something, in force or not."""
+    if not directory.is_dir():
+        return []
+    return [path for path in directory.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
 def make_current(run: Path) -> None:
     """Puts a run in force, in one step in place of the one before."""
     staged = run.with_name(run.name.replace("run-", "next-"))

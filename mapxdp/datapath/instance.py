@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from mapxdp.datapath.maps import STATE_MAPS, MapSet
 from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import DatapathSettings
 from mapxdp.errors import StateError, refusals
+from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.model.domain import Domain
 
 _LOAD_MAPS = (
@@ -32,32 +33,49 @@ _LOAD_MAPS = (
     "shortcuts_46",
     "shortcuts_64",
 )
-_UPSTREAM_PIN = "upstream"
-_DOWNSTREAM_PIN = "downstream"
+UPSTREAM_PIN = "upstream"
+DOWNSTREAM_PIN = "downstream"
 CONTROL_PIN = "control"
+_ACCELERATOR_PARTS = ("wan", "lan", "confirm")
+
+
+def accelerator_pin(part: str) -> str:
+    """The name of a pin: ``part`` is "wan", "lan" or "confirm"."""
+    return f"accelerator_{part}"
+
+
+_ATTACHED_PINS = (UPSTREAM_PIN, DOWNSTREAM_PIN, *map(accelerator_pin, _ACCELERATOR_PARTS))
 #: Everything that has to outlive the process that made it.
-_PINS = (*STATE_MAPS, *_LOAD_MAPS, _UPSTREAM_PIN, _DOWNSTREAM_PIN, CONTROL_PIN)
+_PINS = (*STATE_MAPS, *_LOAD_MAPS, *_ATTACHED_PINS, CONTROL_PIN)
 
 
 @dataclass(frozen=True)
 class Instance:
-    """Loaded programs over configured maps, and the former entry programs, if there are any."""
+    """Loaded programs over configured maps, and the former attached programs, if there are any."""
 
     run: Path
     maps: MapSet
     programs: ProgramSet
     kept_mappings: bool
     replaced_mappings: bool
-    former_upstream: int | None
-    former_downstream: int | None
+    former: Mapping[str, int]
+
+    @property
+    def attachable(self) -> dict[str, int]:
+        """The programs that are attached somewhere, by the names of their pins."""
+        accelerator = self.programs.accelerator.items()
+        return {
+            UPSTREAM_PIN: self.programs.upstream.fd,
+            DOWNSTREAM_PIN: self.programs.downstream.fd,
+            **{accelerator_pin(part): program.fd for part, program in accelerator},
+        }
 
     @property
     def _pins(self) -> dict[str, int]:
         """Everything that has to outlive this process, by its name."""
         return {
             **{name: self.maps.fds[name] for name in (*STATE_MAPS, *_LOAD_MAPS)},
-            _UPSTREAM_PIN: self.programs.upstream.fd,
-            _DOWNSTREAM_PIN: self.programs.downstream.fd,
+            **self.attachable,
             CONTROL_PIN: self.programs.control.fd,
         }
 
@@ -86,7 +104,9 @@ class Instance:
 
 
 @contextmanager
-def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[Instance]:
+def prepare(
+    name: str, settings: DatapathSettings, l2_length: int, hook: AcceleratorHook
+) -> Iterator[Instance]:
     """Compiles, loads and configures; nothing of a running instance is changed.
 
     The port mappings of a running instance are kept, unless the IPv4 address or the port set
@@ -94,7 +114,7 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
     """
     directory = bpffs.instance_directory(name)
     domain = settings.domain
-    contract = tables.contract_for(domain.port_set, len(domain.forwarding_rules))
+    contract = tables.contract_of(settings)
     with ExitStack() as closing:
         maps = closing.enter_context(MapSet(contract))
         former = bpffs.current(directory)
@@ -105,15 +125,14 @@ def prepare(name: str, settings: DatapathSettings, l2_length: int) -> Iterator[I
         maps.create(_LOAD_MAPS)
         state.write_rules(maps, domain)
         state.write_config(maps, replace(settings, hash_key=state.read_instance(maps)["hash_key"]))
-        loaded = closing.enter_context(programs.load(settings.domain.mode, maps, l2_length))
+        loaded = closing.enter_context(programs.load(domain.mode, maps, l2_length, hook))
         yield Instance(
             run=bpffs.new_run(directory),
             maps=maps,
             programs=loaded,
             kept_mappings=keeps,
             replaced_mappings=former is not None and not keeps,
-            former_upstream=_open_former(closing, former, _UPSTREAM_PIN),
-            former_downstream=_open_former(closing, former, _DOWNSTREAM_PIN),
+            former=_open_former(closing, former),
         )
 
 
@@ -138,14 +157,26 @@ def remove(name: str) -> None:
     bpffs.remove_runs(bpffs.instance_directory(name), _PINS)
 
 
-def _open_former(closing: ExitStack, run: Path | None, pin: str) -> int | None:
-    if run is None:
-        return None
-    with suppress(libbpf.NotPinned):
-        fd = libbpf.open_pinned(run / pin)
+def _open_former(closing: ExitStack, run: Path | None) -> dict[str, int]:
+    """The attached programs of a run, by the names of their pins."""
+    found = {} if run is None else dict(_open_pins(run, _ATTACHED_PINS))
+    for fd in found.values():
         closing.callback(os.close, fd)
-        return fd
-    return None
+    return found
+
+
+def _open_pins(run: Path, pins: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for pin in pins:
+        with suppress(libbpf.NotPinned):
+            yield pin, libbpf.open_pinned(run / pin)
+
+
+def pinned_xdp_programs(name: str) -> list[int]:
+    """The accelerator's programs of every run of an instance, opened: the caller closes them."""
+    pins = [accelerator_pin(part) for part in ("wan", "lan")]
+    return [
+        fd for run in bpffs.runs(bpffs.instance_directory(name)) for _, fd in _open_pins(run, pins)
+    ]
 
 
 @contextmanager

@@ -32,6 +32,7 @@ MAP_TYPES = {
 }
 PROGRAM_TYPE_SCHED_CLS = 3
 PROGRAM_TYPE_XDP = 6
+_XDP_HAS_FRAGS = 1 << 5
 _TEST_XDP_LIVE_FRAMES = 2
 _NOEXIST = 1
 _LOG_STATISTICS = 4
@@ -321,13 +322,19 @@ def open_pinned(path: Path) -> int:
     return _checked(fd, f"open {path}")
 
 
+def load_xdp_program(name: str, bytecode: bytes) -> LoadedProgram:
+    """A program for XDP, of frames that may lie in several buffers (Linux 5.18)."""
+    return load_program(name, bytecode, PROGRAM_TYPE_XDP, _XDP_HAS_FRAGS)
+
+
 def load_program(
-    name: str, bytecode: bytes, program_type: int = PROGRAM_TYPE_SCHED_CLS
+    name: str, bytecode: bytes, program_type: int = PROGRAM_TYPE_SCHED_CLS, flags: int = 0
 ) -> LoadedProgram:
     """Hands a program to the kernel; VerifierRefused if it does not accept it."""
     log = ctypes.create_string_buffer(_LOG_SIZE)
     options = _ProgramLoadOptions(
         sz=ctypes.sizeof(_ProgramLoadOptions),
+        prog_flags=flags,
         log_level=_LOG_STATISTICS,
         log_size=_LOG_SIZE,
         log_buf=ctypes.cast(log, ctypes.c_char_p),

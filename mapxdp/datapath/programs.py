@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_programs
 from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
+from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.model.domain import Mode
 
 #: The tail-called programs of every mode (bpf/hook_tc_46.h, bpf/hook_tc_extension.h), by
@@ -45,14 +47,27 @@ _STEPS = (
 _STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")
 
 
+#: The accelerator's programs (bpf/mapt_accelerator.bpf.c): where each is attached, and to what
+#: kind of hook. TC egress of the LAN makes shortcuts for both kinds.
+_ACCELERATOR = {
+    AcceleratorHook.NONE: {},
+    AcceleratorHook.TC: {"lan": "tc_lan", "wan": "tc_wan", "confirm": "confirm"},
+    AcceleratorHook.XDP: {"lan": "xdp_lan", "wan": "xdp_wan", "confirm": "confirm"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramSet:
-    """The loaded programs. A context manager that closes them; filters and pins keep them."""
+    """The loaded programs. A context manager that closes them; filters and pins keep them.
+
+    ``accelerator``: those of "lan", "wan" and "confirm" (TC egress of the LAN), where there is one.
+    """
 
     upstream: LoadedProgram
     downstream: LoadedProgram
     control: LoadedProgram
     tail_called: tuple[LoadedProgram, ...]
+    accelerator: Mapping[str, LoadedProgram] = field(default_factory=dict)
 
     def __enter__(self) -> ProgramSet:
         return self
@@ -67,10 +82,13 @@ class ProgramSet:
             os.close(program.fd)
 
     def __iter__(self) -> Iterator[LoadedProgram]:
-        return iter((self.upstream, self.downstream, self.control, *self.tail_called))
+        around = (*self.tail_called, *self.accelerator.values())
+        return iter((self.upstream, self.downstream, self.control, *around))
 
 
-def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
+def load(
+    mode: Mode, maps: MapSet, l2_length: int, accelerator: AcceleratorHook = AcceleratorHook.NONE
+) -> ProgramSet:
     """Compiles and loads the programs of ``mode`` against ``maps``, and fills ``programs``.
 
     ``l2_length`` is the length of the interface's link-layer header: see ``Link.l2_length``.
@@ -78,26 +96,38 @@ def load(mode: Mode, maps: MapSet, l2_length: int) -> ProgramSet:
     prefix = "mapt" if mode.translates else "mape"
     entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]
     tail_called = _tail_called(mode, prefix)
-    names = entries + list(tail_called)
-    bytecode = compile_programs(f"{prefix}.bpf.c", names, maps.contract, l2_length, maps.fds)
-    loaded: dict[str, LoadedProgram] = {}
-    try:
-        for name in names:
-            loaded[name] = libbpf.load_program(name, bytecode[name])
-    except BaseException:
-        for program in loaded.values():
-            os.close(program.fd)
-        raise
     places = {entries[0]: "PROGRAM_ENTRY", entries[1]: "PROGRAM_ENTRY_64", **tail_called}
-    for name, entry in places.items():
-        fd = loaded[name].fd.to_bytes(4, sys.byteorder)
-        maps.set_value("programs", fd, maps.contract.number(entry))
+    shortcuts = {at: f"{prefix}_{step}" for at, step in _ACCELERATOR[accelerator].items()}
+    with ExitStack() as failed:
+        loaded = _load(failed, f"{prefix}.bpf.c", [*entries, *tail_called], maps, l2_length)
+        around: dict[str, LoadedProgram] = {}
+        if shortcuts:
+            source = f"{prefix}_accelerator.bpf.c"
+            around = _load(failed, source, list(shortcuts.values()), maps, l2_length)
+        for name, entry in places.items():
+            fd = loaded[name].fd.to_bytes(4, sys.byteorder)
+            maps.set_value("programs", fd, maps.contract.number(entry))
+        failed.pop_all()
     return ProgramSet(
         upstream=loaded[entries[0]],
         downstream=loaded[entries[1]],
         control=loaded[entries[2]],
         tail_called=tuple(loaded[name] for name in tail_called),
+        accelerator={at: around[name] for at, name in shortcuts.items()},
     )
+
+
+def _load(
+    failed: ExitStack, source: str, names: list[str], maps: MapSet, l2_length: int
+) -> dict[str, LoadedProgram]:
+    """Programs of one text, by name; ``failed`` closes them."""
+    bytecode = compile_programs(source, names, maps.contract, l2_length, maps.fds)
+    loaded: dict[str, LoadedProgram] = {}
+    for name in names:
+        load_one = libbpf.load_xdp_program if "_xdp_" in name else libbpf.load_program
+        loaded[name] = load_one(name, bytecode[name])
+        failed.callback(os.close, loaded[name].fd)
+    return loaded
 
 
 def _tail_called(mode: Mode, prefix: str) -> dict[str, str]:

@@ -71,7 +71,8 @@ _LOG = {level: f"LOG_{level.name}" for level in LogLevel}
 class DatapathSettings:
     """What the BPF programs are configured with. ``mss`` None leaves the MSS alone.
 
-    ``lowest_ipv6_mtu`` None is the MTU of the WAN. ``accelerator`` None: every packet is the kernel's.
+    ``lowest_ipv6_mtu`` None is the MTU of the WAN. ``accelerator`` None: every packet is
+    the kernel's.
     """
 
     domain: Domain
@@ -114,6 +115,13 @@ def contract_for(
     )
 
 
+def contract_of(settings: DatapathSettings) -> Contract:
+    """The contract with room for what the settings ask for."""
+    domain, accelerator = settings.domain, settings.accelerator
+    shortcuts = FEWEST_SHORTCUTS if accelerator is None else accelerator.connections
+    return contract_for(domain.port_set, len(domain.forwarding_rules), shortcuts)
+
+
 def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
     """The fields of ``struct config``."""
     domain = settings.domain
@@ -150,7 +158,9 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
 def _accelerator_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
     accelerator = settings.accelerator
     return {
-        "shortcut_ticks": 0 if accelerator is None else settings.clock.ticks(accelerator.revalidate),
+        "shortcut_ticks": 0
+        if accelerator is None
+        else settings.clock.ticks(accelerator.revalidate),
         "shortcut_mask": contract.number("SHORTCUTS") - 1,
     }
 

@@ -4,12 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mapxdp.errors import InvalidValue
 
 #: Seconds.
 SHORTEST_REVALIDATE, LONGEST_REVALIDATE = 1, 600
 FEWEST_CONNECTIONS, MOST_CONNECTIONS = 256, 1 << 20
+
+
+class AcceleratorHook(StrEnum):
+    """Where packets take their shortcut: in the driver, or at TC ingress; or nowhere."""
+
+    XDP = "xdp"
+    TC = "tc"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
