@@ -35,9 +35,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--mode", choices=[mode.value for mode in _MODES], help="default: both")
     parser.add_argument(
         "--datapath",
-        choices=[kind.value for kind in (DatapathKind.AUTO, DatapathKind.SOFTWARE)],
+        choices=[kind.value for kind in DatapathKind],
         default=DatapathKind.AUTO.value,
-        help="of the CE (default: auto, which is BPF)",
+        help="of the CE (default: auto)",
     )
     parser.add_argument("--keep", action="store_true", help="leave it running until Enter")
     parser.add_argument("--json", action="store_true", help="the checks as one JSON object")

@@ -167,7 +167,7 @@ class _Decoder:
         combinations = contract.number("FLAG_COMBINATIONS")
         return cls(
             ports=tuple(PortSet(parameters, config["psid"])),
-            now=TickClock.of_this_kernel().tick_at(time.monotonic_ns(), config["tick_offset"]),
+            now=tick_now(config["tick_offset"]),
             slots=contract.number("SLOTS"),
             combinations=combinations,
             timeouts=config["timeout"][: contract.number("TIMEOUTS")],
@@ -208,6 +208,11 @@ class _Decoder:
             age=max(0, self.now - fields["created"]),
             facts=self.facts[flags],
         )
+
+
+def tick_now(offset: int) -> int:
+    """The datapath's tick at this moment, give or take one; ``offset`` is its configuration's."""
+    return TickClock.of_this_kernel().tick_at(time.monotonic_ns(), offset)
 
 
 @lru_cache(maxsize=4096)

@@ -64,6 +64,17 @@ class Lab:
         return f"{self.prefix}{node}"
 
     @property
+    def is_bridged(self) -> bool:
+        """True if the clients share a bridge. XDP cannot send into one: there, each has a port of
+        the CE's to itself."""
+        return self.datapath is not DatapathKind.XDP
+
+    @property
+    def lan(self) -> tuple[str, ...]:
+        """The CE's LAN interfaces."""
+        return (BRIDGE,) if self.is_bridged else tuple(CLIENT_IPV4)
+
+    @property
     def instance(self) -> str:
         """The name of the CE's instance."""
         return self.netns("ce")
@@ -104,7 +115,8 @@ class Lab:
 
     def config_text(self) -> str:
         """The CE's configuration file."""
-        return self._config_text(self.instance, END_USER_PREFIX, self.napt44, f'lan = ["{BRIDGE}"]')
+        lan = ", ".join(f'"{interface}"' for interface in self.lan)
+        return self._config_text(self.instance, END_USER_PREFIX, self.napt44, f"lan = [{lan}]")
 
     def peer_config_text(self) -> str:
         """The peer's. It has no LAN: what it serves, it serves itself, without NAPT44."""
@@ -143,7 +155,10 @@ def build(lab: Lab, say: Say) -> None:
         _in(lab, node, "link set lo up")
         # Addresses are usable at once: nobody else could have them here.
         _set(lab, node, "net/ipv6/conf/default/accept_dad", "0")
-    _build_lan(lab)
+    if lab.is_bridged:
+        _build_bridged_lan(lab)
+    else:
+        _build_routed_lan(lab)
     _build_wan(lab)
     _build_server_side(lab)
     _build_peer(lab)
@@ -159,15 +174,36 @@ def destroy(lab: Lab) -> None:
             _ip(f"netns del {lab.netns(node)}")
 
 
-def _build_lan(lab: Lab) -> None:
+def _build_client(lab: Lab, node: str) -> None:
+    _veth(lab, ("ce", node), (node, "eth0"))
+    _address(lab, node, "eth0", f"{CLIENT_IPV4[node]}/24")
+    _address(lab, node, "eth0", f"{CLIENT_IPV6[node]}/64")
+    _in(lab, node, f"route add default via {_CE_LAN_IPV4}")
+    _in(lab, node, f"-6 route add default via {_CE_LAN_IPV6}")
+
+
+def _build_routed_lan(lab: Lab) -> None:
+    for node in CLIENT_IPV4:
+        _build_client(lab, node)
+        _address(lab, "ce", node, f"{_CE_LAN_IPV4}/32")
+        _address(lab, "ce", node, f"{_CE_LAN_IPV6}/128")
+        _in(lab, "ce", f"route add {CLIENT_IPV4[node]} dev {node} src {_CE_LAN_IPV4}")
+        _in(lab, "ce", f"-6 route add {CLIENT_IPV6[node]} dev {node}")
+        # As from a network card: checksums are complete when a frame arrives.
+        set_offloads(lab, node, "eth0", on=False)
+        _receive_from_xdp(lab, node, "eth0")
+
+
+def _receive_from_xdp(lab: Lab, node: str, interface: str) -> None:
+    """A veth takes redirected frames only while the other end polls (GRO has it do so)."""
+    run(["ip", "netns", "exec", lab.netns(node), "ethtool", "-K", interface, "gro", "on"])
+
+
+def _build_bridged_lan(lab: Lab) -> None:
     _in(lab, "ce", f"link add {BRIDGE} type bridge forward_delay 0")
     for node in CLIENT_IPV4:
-        _veth(lab, ("ce", node), (node, "eth0"))
+        _build_client(lab, node)
         _in(lab, "ce", f"link set {node} master {BRIDGE}")
-        _address(lab, node, "eth0", f"{CLIENT_IPV4[node]}/24")
-        _address(lab, node, "eth0", f"{CLIENT_IPV6[node]}/64")
-        _in(lab, node, f"route add default via {_CE_LAN_IPV4}")
-        _in(lab, node, f"-6 route add default via {_CE_LAN_IPV6}")
     _address(lab, "ce", BRIDGE, f"{_CE_LAN_IPV4}/24")
     _address(lab, "ce", BRIDGE, f"{_CE_LAN_IPV6}/64")
     _up(lab, "ce", BRIDGE)
@@ -175,6 +211,9 @@ def _build_lan(lab: Lab) -> None:
 
 def _build_wan(lab: Lab) -> None:
     _build_line(lab, ("ce", WAN), ("br", "ce0"), END_USER_PREFIX, _CE_LINK_LOCAL)
+    if not lab.is_bridged:
+        set_offloads(lab, "br", "ce0", on=False)
+        _receive_from_xdp(lab, "br", "ce0")
     _in(lab, "br", f"tuntap add {BR_TUN} mode tun")
     # The BR is a Python process: let packets wait for it when the machine is busy.
     _in(lab, "br", f"link set {BR_TUN} txqueuelen 10000 up")

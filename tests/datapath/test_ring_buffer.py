@@ -38,7 +38,13 @@ int fill(struct __sk_buff *context)
 class Writer:
     def __init__(self) -> None:
         contract = read_contract(
-            SLOTS=64, EIM_ENTRIES=64, FLOWS=64, PERMISSIONS=64, EVENT_BYTES=1 << 16, RULES=16, SHORTCUTS=4
+            SLOTS=64,
+            EIM_ENTRIES=64,
+            FLOWS=64,
+            PERMISSIONS=64,
+            EVENT_BYTES=1 << 16,
+            RULES=16,
+            SHORTCUTS=4,
         )
         self.maps = MapSet(contract)
         self.maps.create(["events"])
