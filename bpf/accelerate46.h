@@ -59,6 +59,20 @@ INLINE struct shortcut *shortcut_46(const struct config *config, const struct up
 	return find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
 }
 
+/* Once a tick: the kernel's routes, and what the remote is permitted by being sent to. */
+INLINE _Bool check_46(void *context, const struct config *config, struct routed packet,
+		      const struct accelerated_46 *out)
+{
+	struct applicant applicant = applicant_for(config, &out->packet);
+
+	if (!leads_where_it_did(context, out->shortcut, packet))
+		return 0;
+	if (out->shortcut->owner_state == SLOT_EIM &&
+	    READ_ONCE(out->mapping->peer) != applicant.peer)
+		permit(&applicant, out->mapping, out->shortcut->mapping);
+	return 1;
+}
+
 /* Whether the packet takes a shortcut; if so, it has been counted as a hop, and as its mapping's
  * sign of life. `came_in`: an ifindex. */
 INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32 came_in,
@@ -75,8 +89,12 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 	__u32 now = current_tick(config);
 
 	out->mapping = usable_mapping(out->shortcut, out->shortcut->port, now);
-	if (!out->mapping || !is_still_the_way(context, out->shortcut, packet, now) ||
-	    longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
+	if (!out->mapping)
+		return 0;
+	if (is_to_be_checked(out->shortcut, now) &&
+	    !note_check(out->shortcut, check_46(context, config, packet, out), now))
+		return 0;
+	if (longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
 		return 0;
 	if (READ_ONCE(out->mapping->tick_46) != now)
 		WRITE_ONCE(out->mapping->tick_46, now);

@@ -55,6 +55,18 @@ INLINE struct shortcut *encapsulated_shortcut_64(const struct config *config, co
 	return shortcut_64(config, &packet->transport, packet->ends.source);
 }
 
+/* Once a tick: the kernel's routes, and whether the remote may still enter. */
+INLINE _Bool check_64(void *context, const struct config *config, struct routed packet, __u32 now,
+		      struct shortcut *shortcut, const struct mapping *mapping)
+{
+	__u64 peer = shortcut->remote | (__u64)shortcut->remote_port << OWNER_PORT_SHIFT;
+
+	if (!leads_where_it_did(context, shortcut, packet))
+		return 0;
+	return shortcut->owner_state != SLOT_EIM ||
+	       may_enter(config, mapping, shortcut->mapping, shortcut->protocol, peer, now);
+}
+
 /* Whether the shortcut may be taken by an IPv4 packet that will be `length` octets long, each piece
  * of it. It becomes the LAN endpoint's. */
 INLINE _Bool takes_shortcut_64(void *context, const struct config *config, __u32 came_in,
@@ -68,9 +80,14 @@ INLINE _Bool takes_shortcut_64(void *context, const struct config *config, __u32
 		.tos = tos,
 	};
 	__u32 now = current_tick(config);
+	struct mapping *mapping = usable_mapping(shortcut, shortcut->translated_port, now);
 
-	if (!usable_mapping(shortcut, shortcut->translated_port, now) ||
-	    !is_still_the_way(context, shortcut, packet, now) || length > shortcut->mtu)
+	if (!mapping)
+		return 0;
+	if (is_to_be_checked(shortcut, now) &&
+	    !note_check(shortcut, check_64(context, config, packet, now, shortcut, mapping), now))
+		return 0;
+	if (length > shortcut->mtu)
 		return 0;
 	ends->endpoint.ipv4 = shortcut->host;
 	ends->endpoint.port = shortcut->translated_port;

@@ -46,20 +46,21 @@ INLINE void learn_64(struct __sk_buff *skb, const struct config *config, struct 
 {
 	struct shortcut_key key = shortcut_key(answer->transport.index, config->ipv4,
 					       up->translated_port, up->remote, up->remote_port);
-	struct shortcut fresh = {
-		.owner_state = up->owner_state,
-		.host = up->host,
-		.mapping = up->mapping,
-		.generation = up->generation,
-		.ifindex = skb->ifindex,
-		.translated_port = up->port,
-	};
+	struct shortcut *fresh = shortcut_in_work();
 	struct shortcut *old =
 		find_shortcut(MAP(shortcuts_64), config, &key, shortcut_hash(config, &key));
 
-	copy_words(fresh.hop, answer->hop, HOP_WORDS);
-	copy_words(fresh.own, up->hop + OWN_WORDS, OWN_WORDS);
-	keep_shortcut(MAP(shortcuts_64), config, &key, old, &fresh,
+	if (!fresh)
+		return;
+	fresh->owner_state = up->owner_state;
+	fresh->host = up->host;
+	fresh->mapping = up->mapping;
+	fresh->generation = up->generation;
+	fresh->ifindex = skb->ifindex;
+	fresh->translated_port = up->port;
+	copy_words(fresh->hop, answer->hop, HOP_WORDS);
+	copy_words(fresh->own, up->hop + OWN_WORDS, OWN_WORDS);
+	keep_shortcut(MAP(shortcuts_64), config, &key, old, fresh,
 		      shortcut_life(shortcut_until(config, mapping, now), SHORTCUT_CONFIRMED,
 				    READ_ONCE(mapping->flags)),
 		      now);

@@ -47,34 +47,37 @@ INLINE void learn_46(struct __sk_buff *skb, const struct config *config,
 {
 	const struct transport *transport = &packet->transport;
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
-	struct shortcut fresh = {};
+	struct shortcut *fresh = shortcut_in_work();
 	struct applicant applicant;
 	struct shortcut_key key;
 	struct mapping *mapping;
 	struct shortcut *old;
 	__u64 flags;
 
-	if (!L2_LENGTH || !config->shortcut_ticks || config->napt44 != NAPT44_BPF ||
+	if (!fresh || !L2_LENGTH || !config->shortcut_ticks || config->napt44 != NAPT44_BPF ||
 	    changes_connection(transport) || lacks_checksum(transport) || has_options(ipv4))
 		return;
 	applicant = applicant_for(config, packet);
-	fresh.host = ipv4->source;
-	fresh.translated_port = port;
-	fresh.ifindex = skb->ifindex;
-	mapping = mapping_of_port(&applicant, port, &fresh);
-	if (!mapping || !read_hop(tc_data(skb), tc_end(skb), fresh.hop))
+	fresh->host = ipv4->source;
+	fresh->translated_port = port;
+	fresh->ifindex = skb->ifindex;
+	mapping = mapping_of_port(&applicant, port, fresh);
+	if (!mapping || !read_hop(tc_data(skb), tc_end(skb), fresh->hop))
 		return;
-	fresh.generation = READ_ONCE(mapping->generation);
+	fresh->generation = READ_ONCE(mapping->generation);
 	flags = READ_ONCE(mapping->flags);
-	if (!is_lasting(flags) || !is_same_mapping(&fresh, mapping, transport->source_port))
+	if (!is_lasting(flags) || !is_same_mapping(fresh, mapping, transport->source_port))
 		return;
 	key = shortcut_key(transport->index, ipv4->source, transport->source_port,
 			   ipv4->destination, transport->destination_port);
 	old = find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
-	if (old) /* known when an answer leaves into the LAN */
-		copy_words(fresh.own, old->own, OWN_WORDS);
+	/* Known when an answer leaves into the LAN. */
+	if (old)
+		copy_words(fresh->own, old->own, OWN_WORDS);
+	else
+		__builtin_memset(fresh->own, 0, sizeof(fresh->own));
 	keep_shortcut(
-		MAP(shortcuts_46), config, &key, old, &fresh,
+		MAP(shortcuts_46), config, &key, old, fresh,
 		shortcut_life(shortcut_until(config, mapping, applicant.now), SHORTCUT_SEEN, flags),
 		applicant.now);
 }

@@ -7,7 +7,9 @@
 #ifndef MAPXDP_HOOK_XDP_H
 #define MAPXDP_HOOK_XDP_H
 
+#include "csum.h"
 #include "shortcut_learn.h"
+#include "transport_change.h"
 
 INLINE const void *xdp_data(const struct xdp_md *frame)
 {

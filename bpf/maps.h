@@ -20,6 +20,7 @@
  *   datagrams  buffers of those that have to be put together or cut; written by the datapath only
  *   fragment_work  what a program run knows of a fragment, for which its stack is too small
  *   shortcuts_46, shortcuts_64  connections that may pass the kernel by, in either direction
+ *   shortcut_work  one that is being learnt, for which the stack is too small
  *   events     the log of mappings
  *   counters   per direction and reason; written by the datapath, read by the views
  *   scratch    a part of a packet, while one program run looks at it
@@ -49,6 +50,7 @@
 	X(fragment_work, PERCPU_ARRAY, __u32, struct fragment_work, 1, 0) \
 	X(shortcuts_46, ARRAY, __u32, struct shortcut, SHORTCUTS, BPF_F_MMAPABLE) \
 	X(shortcuts_64, ARRAY, __u32, struct shortcut, SHORTCUTS, BPF_F_MMAPABLE) \
+	X(shortcut_work, PERCPU_ARRAY, __u32, struct shortcut, 1, 0) \
 	X(events, RINGBUF, void, void, EVENT_BYTES, 0) \
 	X(counters, PERCPU_ARRAY, __u32, struct counter, DIRECTIONS * (REASONS_MAX + 0), 0) \
 	X(scratch, PERCPU_ARRAY, __u32, struct scratch, 1, 0) \

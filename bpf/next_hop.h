@@ -47,18 +47,20 @@ INLINE _Bool leads_where_it_did(void *context, struct shortcut *shortcut, struct
 	return 1;
 }
 
-/* False: the shortcut ends here, and the packet is the kernel's. */
-INLINE _Bool is_still_the_way(void *context, struct shortcut *shortcut, struct routed packet,
-			      __u32 now)
+/* Whether what is looked at once a tick has yet to be. */
+INLINE _Bool is_to_be_checked(const struct shortcut *shortcut, __u32 now)
 {
-	if (READ_ONCE(shortcut->checked) == now)
-		return 1;
-	if (!leads_where_it_did(context, shortcut, packet)) {
+	return READ_ONCE(shortcut->checked) != now;
+}
+
+/* What was looked at: `holds`, or the shortcut ends here, and the packet is the kernel's. */
+INLINE _Bool note_check(struct shortcut *shortcut, _Bool holds, __u32 now)
+{
+	if (holds)
+		WRITE_ONCE(shortcut->checked, now);
+	else
 		end_shortcut(shortcut, READ_ONCE(shortcut->life), now);
-		return 0;
-	}
-	WRITE_ONCE(shortcut->checked, now);
-	return 1;
+	return holds;
 }
 
 #endif

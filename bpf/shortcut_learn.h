@@ -33,6 +33,14 @@ INLINE _Bool read_hop(const void *data, const void *end, __u16 hop[HOP_WORDS])
 	return 1;
 }
 
+/* Where a shortcut is put together; nothing in it is known. */
+INLINE struct shortcut *shortcut_in_work(void)
+{
+	__u32 index = 0;
+
+	return kernel_map_lookup(MAP(shortcut_work), &index);
+}
+
 /* All but its life, its key, and what the readers note. */
 INLINE _Bool is_same_shortcut(const struct shortcut *old, const struct shortcut *fresh)
 {

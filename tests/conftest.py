@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
+from harness.loaded import LoadedCes
 from harness.requirements import missing_for_bpf
 from mapxdp.datapath.trial import TrialLink
 

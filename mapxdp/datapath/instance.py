@@ -32,6 +32,7 @@ _LOAD_MAPS = (
     "fragment_work",
     "shortcuts_46",
     "shortcuts_64",
+    "shortcut_work",
 )
 UPSTREAM_PIN = "upstream"
 DOWNSTREAM_PIN = "downstream"

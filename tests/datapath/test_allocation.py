@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.ce import LoadedCe, LoadedCes, inconsistencies
+from harness.ce import LoadedCe, inconsistencies
 from harness.domains import RULES, domain
 from harness.exchange import port_given, send
+from harness.loaded import LoadedCes
 from harness.packets import HOST
 from harness.policies import strict
 from mapxdp.reasons import Reason

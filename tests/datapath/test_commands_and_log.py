@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from harness import packets, snapshots
-from harness.ce import LoadedCe, LoadedCes, inconsistencies
+from harness.ce import LoadedCe, inconsistencies
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from mapxdp import cli, record
 from mapxdp.datapath import bpffs, control, instance, libbpf, observe, state

@@ -15,9 +15,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 
 from harness import errors, fragments, packets
-from harness.ce import LoadedCe, LoadedCes, inconsistencies
+from harness.ce import LoadedCe, inconsistencies
 from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared, strict
 from mapxdp.contract import MapSpec

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import RULES, domain
 from harness.exchange import HIGH, port_given, receive, send
+from harness.loaded import LoadedCes
 from harness.policies import policy, shared, strict
 from mapxdp.model.napt44 import Filtering
 from mapxdp.model.timeouts import Timeouts

@@ -10,10 +10,11 @@ from collections.abc import Callable
 import pytest
 
 from harness import fragments, packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import LW4O6
 from harness.exchange import HIGH, port_given, send
 from harness.fragments import Cut, Part, parts_of
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from harness.policies import policy
 from mapxdp.datapath.tables import Napt44Kind

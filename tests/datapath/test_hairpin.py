@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import domain
 from harness.exchange import endpoint_reached, lan_packet, port_given, send
+from harness.loaded import LoadedCes
 from harness.policies import policy, shared
 from mapxdp.model.napt44 import Filtering
 from mapxdp.reasons import Reason

@@ -9,11 +9,12 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from harness import errors, packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import BR, DMR, domain
 from harness.errors import OBJECTS, ROUTER, ROUTER6, assert_sound
 from harness.exchange import HIGH, lan_packet
 from harness.follower import Follower, source_port
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared
 from harness.traffic import FromWan, downstream_packet

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.exchange import lan_packet, port_given, send
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from harness.policies import strict
 from mapxdp.reasons import Reason

@@ -8,9 +8,10 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.exchange import HIGH, lan_packet, port_given
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain

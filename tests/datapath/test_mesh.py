@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, LW4O6
 from harness.follower import Follower, source_port
+from harness.loaded import LoadedCes
 from mapxdp.datapath import libbpf, state
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.errors import InvalidValue

@@ -11,10 +11,10 @@ import pytest
 from test_mesh import BMR, DESTINATIONS, MODES, fmr, from_peer, mesh, prefix_ce, through_the_br
 
 from harness import errors, packets
-from harness.ce import LoadedCes
 from harness.domains import BR, DMR
 from harness.exchange import lan_packet
 from harness.follower import Follower, source_port
+from harness.loaded import LoadedCes
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain

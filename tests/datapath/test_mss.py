@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import domain
 from harness.exchange import port_given
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.traffic import FromLan, FromWan, downstream_packet, upstream_packet
 from mapxdp.datapath import libbpf
 from mapxdp.reasons import Reason

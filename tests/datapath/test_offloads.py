@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCes
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from mapxdp.datapath import observe
 from mapxdp.reasons import Reason

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import EXAMPLE_RULE, domain
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052

@@ -12,9 +12,9 @@ import struct
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCes
 from harness.domains import BR, DMR, domain
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.datapath.trial import TrialLink
 from mapxdp.model.domain import Mode

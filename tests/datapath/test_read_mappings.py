@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCes
 from harness.domains import RULES, domain
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from harness.policies import NO_LIMIT, policy
 from mapxdp.contract import Struct

@@ -8,10 +8,11 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import lan_packet, port_given
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model import rfc6052

@@ -9,9 +9,10 @@ from itertools import pairwise, product
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import RULES, domain
 from harness.exchange import HIGH, endpoint, port_given, receive, send, servers
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from harness.policies import policy, shared, strict
 from mapxdp.reasons import Reason

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import domain
 from harness.exchange import HIGH, receive, send
+from harness.loaded import LoadedCes
 from harness.packets import ACK, FIN, RST, SERVER, SYN
 from harness.policies import strict
 from mapxdp.model.napt44 import Filtering

@@ -6,9 +6,10 @@ from __future__ import annotations
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.exchange import lan_packet
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from mapxdp.model.translation import TranslationPolicy
 
 OCTETS = [0, 1, 2, 3, 0x28, 0xB8, 0xFF]

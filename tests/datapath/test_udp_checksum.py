@@ -8,9 +8,10 @@ import random
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.exchange import HIGH, lan_packet, port_given
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from mapxdp.model import rfc6052
 from mapxdp.model.translation import TranslationPolicy

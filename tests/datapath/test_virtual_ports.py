@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from harness import packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import RULES, domain
+from harness.loaded import LoadedCes
 from harness.traffic import FromLan, FromWan, downstream_packet, upstream_packet
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model.virtual_range import virtual_base

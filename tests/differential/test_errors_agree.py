@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import errors, packets, traffic
-from harness.ce import LoadedCes
 from harness.domains import BR, EXAMPLE_RULE, LW4O6, domain
 from harness.exchange import lan_packet
 from harness.follower import Follower, is_translated, source_port
+from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from harness.policies import policy, shared, strict
 from mapxdp.datapath.tables import Napt44Kind

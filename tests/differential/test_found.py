@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from harness import packets
-from harness.ce import LoadedCes
 from harness.domains import RULES, domain
 from harness.exchange import lan_packet
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.policies import policy, shared
 from mapxdp.reasons import Reason
 

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness import fragments, packets
-from harness.ce import LoadedCe, LoadedCes
+from harness.ce import LoadedCe
 from harness.domains import LW4O6, domain
 from harness.exchange import port_given
 from harness.follower import Follower
 from harness.fragments import Cut, Part, parts_of
+from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from harness.policies import policy
 from mapxdp.datapath.trial import TrialLink

@@ -14,10 +14,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harness import packets, traffic
-from harness.ce import LoadedCes
 from harness.domains import DRAFT_03, LW4O6, RULES, domain, mesh
 from harness.follower import Follower, is_translated
-from harness.traffic import LAST_PORT, Again, Burst, Each, FromLan, FromWan, Household, Step, Wait
+from harness.loaded import FORCED_ACCELERATOR, LoadedCes
+from harness.traffic import (
+    LAST_PORT,
+    Again,
+    Burst,
+    Each,
+    FromLan,
+    FromWan,
+    Household,
+    Step,
+    Talk,
+    Wait,
+)
+from mapxdp.model.accelerator import AcceleratorHook
 
 #: A nightly run sets this to some hundred thousand.
 EXAMPLES = int(os.environ.get("MAPXDP_EXAMPLES", "25"))
@@ -35,6 +47,19 @@ SEQUENCES = {
     "draft-03": (DRAFT_03, None),
     "mesh map-t": (mesh("map-t", RULES[63]), 128),
     "mesh map-e": (mesh("map-e", RULES[63]), 128),
+}
+#: The same, each packet offered to the accelerator first.
+ACCELERATED = {
+    f"{name} {hook}": (SEQUENCES[name], hook)
+    for name, hook in [
+        ("map-t 63", AcceleratorHook.TC),
+        ("map-t 63", AcceleratorHook.XDP),
+        ("map-e 252", AcceleratorHook.TC),
+        ("map-e 252", AcceleratorHook.XDP),
+        ("lw4o6", AcceleratorHook.XDP),
+        ("mesh map-t", AcceleratorHook.TC),
+        ("mesh map-e", AcceleratorHook.XDP),
+    ]
 }
 MUTATED = {
     **{mode: domain(mode, RULES[252]) for mode in MODES},
@@ -63,7 +88,7 @@ def run(follower: Follower, step: Step) -> None:
     """One step on both paths."""
     if isinstance(step, Wait):
         follower.advance(step.ticks)
-    elif isinstance(step, Burst):
+    elif isinstance(step, Burst | Talk):
         for packet in step.packets():
             send(follower, packet)
     elif isinstance(step, Again):
@@ -91,19 +116,24 @@ def send(follower: Follower, step: FromLan | FromWan) -> None:
         assert packets.checksums_are_right(outcome.packets[0])
 
 
-@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("name", [*SEQUENCES, *ACCELERATED])
 def test_sequences_of_packets(name: str, loaded_ces: LoadedCes) -> None:
-    ce_domain, flows = SEQUENCES[name]
+    (ce_domain, flows), hook = ACCELERATED.get(name) or (SEQUENCES[name], FORCED_ACCELERATOR)
+    taken = 0
 
     @generated(EXAMPLES)
     @given(household=traffic.households(ce_domain))
     def check(household: Household) -> None:
-        follower = Follower(loaded_ces.get(ce_domain, flows, policy=household.policy))
+        nonlocal taken
+        ce = loaded_ces.get(ce_domain, flows, hook, policy=household.policy)
+        follower = Follower(ce)
         for step in household.steps:
             run(follower, step)
         follower.assert_that_events_agree()
+        taken += ce.taken
 
     check()
+    assert (taken > 0) == (hook is not AcceleratorHook.NONE)
 
 
 MUTATIONS = st.lists(

@@ -13,11 +13,11 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from harness.domains import domain
 from mapxdp.contract import Struct, read_contract
 from mapxdp.datapath import libbpf, programs, state, tables
 from mapxdp.datapath.clock import StoppedClock
 from mapxdp.datapath.maps import MapSet
+from mapxdp.datapath.programs import ProgramSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX, DatapathSettings, Napt44Kind
 from mapxdp.datapath.trial import PASSED_ON, REDIRECTED, Trial, TrialLink, context
 from mapxdp.links import ETHERNET_HEADER
@@ -61,10 +61,16 @@ class LoadedCe:
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
         state.write_rules(self.maps, ce_domain)
-        self.programs = programs.load(ce_domain.mode, self.maps, ETHERNET_HEADER)
+        self.programs = self.load_programs()
         #: The interface packets are on, for tests of programs that send more than the packet.
         self.link: TrialLink | None = None
+        #: Packets that took a shortcut: there is none here.
+        self.taken = 0
         self.reset()
+
+    def load_programs(self) -> ProgramSet:
+        """All that a CE without an accelerator has."""
+        return programs.load(self.domain.mode, self.maps, ETHERNET_HEADER)
 
     def __enter__(self) -> LoadedCe:
         return self
@@ -515,36 +521,3 @@ def without_padding(packet: bytes) -> bytes:
     if packet[0] >> 4 == 4:
         return packet[: int.from_bytes(packet[2:4], "big")]
     return packet[: 40 + int.from_bytes(packet[4:6], "big")]
-
-
-class LoadedCes:
-    """Datapaths, loaded when first asked for and kept."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[tuple[Domain, int | None], LoadedCe] = {}
-
-    def __enter__(self) -> LoadedCes:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for ce in self._loaded.values():
-            ce.close()
-
-    def get(self, ce_domain: Domain, flows: int | None = None, **changes: object) -> LoadedCe:
-        """The datapath of a domain, freshly reset; ``flows`` is the room for them."""
-        if (ce_domain, flows) not in self._loaded:
-            capacities = {} if flows is None else {"FLOWS": flows}
-            self._loaded[ce_domain, flows] = LoadedCe(ce_domain, **capacities)
-        ce = self._loaded[ce_domain, flows]
-        ce.link = None
-        ce.reset(**changes)
-        return ce
-
-    def example(self, mode: str, **changes: object) -> LoadedCe:
-        """The RFC's example CE."""
-        return self.get(domain(mode), **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
@@ -79,6 +80,27 @@ class Burst:
 
 
 @dataclass(frozen=True)
+class Talk:
+    """An endpoint and its server, turn by turn; what the packets carry is in the two."""
+
+    first: FromLan
+    answer: FromWan
+    flags: tuple[int, ...]
+
+    def packets(self) -> Iterator[FromLan | FromWan]:
+        for flags in self.flags:
+            yield dataclasses.replace(self.first, flags=flags)
+            yield dataclasses.replace(
+                self.answer,
+                protocol=self.first.protocol,
+                port=LAST_PORT,
+                server=self.first.server,
+                server_port=self.first.server_port,
+                flags=flags,
+            )
+
+
+@dataclass(frozen=True)
 class Again:
     """A packet about the ``number``-th mapping there is; what ``way`` leaves open is in the two.
 
@@ -127,7 +149,7 @@ class Wait:
     ticks: int
 
 
-Step = FromLan | FromWan | Burst | Again | Each | Wait
+Step = FromLan | FromWan | Burst | Talk | Again | Each | Wait
 
 
 @dataclass(frozen=True)
@@ -230,6 +252,15 @@ def _weighted(*choices: tuple[int, st.SearchStrategy]) -> st.SearchStrategy:
     return st.sampled_from(numbers).flatmap(lambda number: choices[number][1])
 
 
+def talks(
+    lan: st.SearchStrategy[FromLan], wan: st.SearchStrategy[FromWan]
+) -> st.SearchStrategy[Talk]:
+    """Mostly what opens nothing and closes nothing."""
+    usual = packets.ACK
+    flags = st.sampled_from([usual] * 8 + [packets.SYN, packets.FIN | usual, packets.RST])
+    return st.builds(Talk, lan, wan, st.lists(flags, min_size=2, max_size=6).map(tuple))
+
+
 def waits(timeouts: Timeouts) -> st.SearchStrategy[Wait]:
     """Around every timeout there is."""
     lengths = sorted({getattr(timeouts, field.name) for field in fields(timeouts)})
@@ -286,6 +317,7 @@ def households(draw: st.DrawFn, ce_domain: Domain) -> Household:
         (1, lan),
         (1, wan),
         (2, burst),
+        (2, talks(lan, wan)),
         (5, again),
         (1, st.builds(Each, again, st.sampled_from([4, 16]))),
         (2, waits(policy.timeouts)),

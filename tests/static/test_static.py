@@ -205,9 +205,21 @@ C_LAYERS = (
         "icmp_error46.h",
         "icmp_error64.h",
         "tunnel_error.h",
+        "shortcut.h",
+        "shortcut_learn.h",
+        "next_hop.h",
+        "accelerate46.h",
+        "accelerate64.h",
     },
     {
         "hook_tc.h",
+        "hook_tc_learn.h",
+        "hook_tc_confirm.h",
+        "hook_tc_accelerator.h",
+        "hook_xdp.h",
+        "hook_xdp_accelerator.h",
+        "emit_mapt.h",
+        "emit_mape.h",
         "hook_tc_46.h",
         "hook_tc_around.h",
         "hook_tc_sum.h",
@@ -229,7 +241,13 @@ C_LAYERS = (
         "hook_tc_pieces_mapt_64.h",
         "hook_tc_pieces_mape_64.h",
     },
-    {"mapt.bpf.c", "mape.bpf.c", "trial.bpf.c"},
+    {
+        "mapt.bpf.c",
+        "mapt_accelerator.bpf.c",
+        "mape.bpf.c",
+        "mape_accelerator.bpf.c",
+        "trial.bpf.c",
+    },
 )
 
 

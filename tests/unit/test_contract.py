@@ -25,6 +25,7 @@ CAPACITIES = {
     "PERMISSIONS": 512,
     "EVENT_BYTES": 4096,
     "RULES": 16,
+    "SHORTCUTS": 4,
 }
 
 

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""A CE whose every packet is offered to the accelerator first, as on a router's interfaces.
+
+The router is two interfaces in a network namespace of its own, with routes and neighbours that
+never change: all LAN hosts are behind one other router, all of the WAN behind the gateway. What
+the accelerator does not take it leaves as it was, and goes the way of all others; what leaves
+into the LAN is shown to the program that confirms.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from harness import packets
+from harness.ce import ETHERNET, WAN_MTU, LoadedCe, without_padding
+from mapxdp import host, netns
+from mapxdp.datapath import libbpf, programs
+from mapxdp.datapath.libbpf import RunResult
+from mapxdp.datapath.trial import REDIRECTED, Trial, context
+from mapxdp.links import ETHERNET_HEADER, open_links
+from mapxdp.model.accelerator import AcceleratorHook, AcceleratorPolicy
+from mapxdp.model.domain import Domain
+from mapxdp.reasons import Reason, ReasonClass
+from mapxdp.software.verdict import Outcome
+
+_GATEWAY, _WAN = ETHERNET[:6], ETHERNET[6:]
+_LAN = bytes.fromhex("020000000003")
+_LAN_ROUTER = bytes.fromhex("020000000004")
+_LAN_HOSTS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+_ETHER_TYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_XDP_PASS, _XDP_REDIRECT, _TC_PASS = 2, 4, 0xFFFFFFFF
+
+
+class Router:
+    """The namespace. A context manager; it goes with the process at the latest."""
+
+    def __init__(self, ipv4_mtu: int) -> None:
+        with ExitStack() as closing:
+            self._namespace = netns.new()
+            closing.callback(os.close, self._namespace)
+            with netns.inside(self._namespace):
+                self.lan, self.wan = _build(ipv4_mtu)
+            self._closing = closing.pop_all()
+
+    def close(self) -> None:
+        self._closing.close()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        with netns.inside(self._namespace):
+            yield
+
+
+def _build(ipv4_mtu: int) -> tuple[int, int]:
+    """The indexes of the LAN and the WAN interface."""
+    with open_links() as links:
+        for name, own in (("lan", _LAN), ("wan", _WAN)):
+            links.add_veth_pair(name, f"{name}-peer", WAN_MTU)
+            links.set_up(links.find(f"{name}-peer"))
+            _ip(f"link set {name} address {own.hex(':')} up")
+        indexes = links.find("lan").index, links.find("wan").index
+    host.set_sysctl(host.IPV4_FORWARDING, "1")
+    _ip("addr add 169.254.9.1/24 dev lan")
+    _ip(f"neigh add 169.254.9.9 lladdr {_LAN_ROUTER.hex(':')} dev lan nud permanent")
+    for prefix in _LAN_HOSTS:
+        _ip(f"route add {prefix} via 169.254.9.9 dev lan")
+    _ip("addr add fe80::2/64 dev wan nodad")
+    _ip(f"-6 neigh add fe80::1 lladdr {_GATEWAY.hex(':')} dev wan nud permanent")
+    _ip(f"-4 route add default via inet6 fe80::1 dev wan mtu {ipv4_mtu}")
+    return indexes
+
+
+def _ip(arguments: str) -> None:
+    subprocess.run(["ip", *arguments.split()], check=True, timeout=10)
+
+
+class AcceleratedCe(LoadedCe):
+    """As a LoadedCe; ``taken`` counts the packets that took a shortcut."""
+
+    def __init__(self, ce_domain: Domain, hook: AcceleratorHook, **capacities: int) -> None:
+        self._hook = hook
+        self._router = Router(ce_domain.ipv4_mtu(WAN_MTU))
+        self._shortcuts: programs.ProgramSet | None = None
+        self.taken = 0
+        super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
+
+    def close(self) -> None:
+        self._router.close()
+        super().close()
+
+    def load_programs(self) -> programs.ProgramSet:
+        return programs.load(self.domain.mode, self.maps, ETHERNET_HEADER, self._hook)
+
+    def reset(self, **changes: object) -> None:
+        for name in ("shortcuts_46", "shortcuts_64"):
+            for number in range(self.maps.spec(name).entries):
+                self.maps.set_value(name, bytes(self.maps.spec(name).value_size), number)
+        super().reset(**{"accelerator": AcceleratorPolicy(revalidate=3)} | changes)
+        self.taken = 0
+
+    def from_lan(self, packet: bytes, **fields: int) -> Outcome:
+        if self.link is not None:
+            return super().from_lan(packet, **fields)
+        taken = self._offered("lan", packet, "DIRECTION_46", fields)
+        return taken or super().from_lan(packet, **fields | {"ifindex": self._router.wan})
+
+    def from_wan(self, packet: bytes, **fields: int) -> Outcome:
+        if self.link is not None:
+            return super().from_wan(packet, **fields)
+        taken = self._offered("wan", packet, "DIRECTION_64", fields)
+        if taken:
+            return taken
+        outcome = super().from_wan(packet, **fields)
+        if outcome.reason.reason_class is ReasonClass.TRANSLATED:
+            for made in outcome.packets:
+                self._confirm(made)
+        return outcome
+
+    def _offered(
+        self, part: str, packet: bytes, direction: str, fields: dict[str, int]
+    ) -> Outcome | None:
+        """What became of a packet that took a shortcut; None for all others, which are as before.
+
+        It arrives with the hop that the kernel would count.
+        """
+        arriving = _with_another_hop(packet)
+        if arriving is None or ("ether_type" in fields and fields["ether_type"] not in (
+            0x0800, 0x86DD)):  # fmt: skip
+            return None
+        to = _LAN + _LAN_ROUTER if part == "lan" else _WAN + _GATEWAY
+        ether_type = fields.get("ether_type", 0).to_bytes(2, "big")
+        if ether_type == bytes(2):
+            ether_type = _ETHER_TYPE[packet[0] >> 4]
+        frame = to + ether_type + arriving
+        if len(frame) > 14 + WAN_MTU:
+            return None
+        result = self._run_accelerator(part, frame, fields)
+        if result is None:
+            return None
+        gone = ETHERNET if part == "lan" else _LAN_ROUTER + _LAN
+        assert result.packet[:12] == gone
+        self.taken += 1
+        reason = self._reason_since(direction)
+        assert reason is Reason.TRANSLATED
+        made = result.packet[14:]
+        assert result.packet[12:14] == _ETHER_TYPE[made[0] >> 4]
+        return Outcome(reason, (without_padding(made),))
+
+    def _run_accelerator(self, part: str, frame: bytes, fields: dict[str, int]) -> RunResult | None:
+        program = self.programs.accelerator[part]
+        ifindex = self._router.lan if part == "lan" else self._router.wan
+        with self._router.entered():
+            if self._hook is AcceleratorHook.XDP:
+                if fields.get("gso_size"):
+                    return None
+                result = libbpf.run_program(
+                    program.fd, frame, context=_xdp_context(len(frame), ifindex)
+                )
+                passed, redirected = _XDP_PASS, _XDP_REDIRECT
+            else:
+                given = {name: fields[name] for name in ("gso_size", "gso_segs") if name in fields}
+                set_fields = context(ifindex=ifindex, **given)
+                result = libbpf.run_program(program.fd, frame, context=set_fields)
+                passed, redirected = _TC_PASS, REDIRECTED
+        if result.verdict == passed:
+            assert result.packet == frame, "passed on, but changed"
+            return None
+        assert result.verdict == redirected
+        return result
+
+    def _confirm(self, packet: bytes) -> None:
+        frame = _LAN_ROUTER + _LAN + _ETHER_TYPE[4] + packet
+        fd = self.programs.accelerator["confirm"].fd
+        with self._router.entered():
+            result = libbpf.run_program(fd, frame, context=context(ifindex=self._router.lan))
+        assert (result.verdict, result.packet) == (_TC_PASS, frame)
+
+    def events(self) -> dict[Reason, int]:
+        """Without that one: the software path has no accelerator."""
+        counted = super().events()
+        counted.pop(Reason.ACCELERATED, None)
+        return counted
+
+    def _tried(self, fd: int, frame: bytes, fields: dict[str, int]) -> Trial:
+        if self.link is not None:
+            return super()._tried(fd, frame, fields)
+        with self._router.entered():
+            return super()._tried(fd, frame, fields)
+
+
+def _xdp_context(length: int, ifindex: int) -> bytes:
+    """struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex."""
+    return struct.pack("=IIIIII", 0, length, 0, ifindex, 0, 0)
+
+
+def _with_another_hop(packet: bytes) -> bytes | None:
+    """The packet before the kernel forwarded it; None where nothing of the kind can have been."""
+    data = bytearray(packet)
+    if len(data) >= 40 and data[0] >> 4 == 6:
+        if data[6] == 4:  # a tunnel's end counts no hop of the tunnel
+            return _inner_with_another_hop(data)
+        if data[7] == 255:
+            return None
+        data[7] += 1
+        return bytes(data)
+    if len(data) < 20 or data[0] != 0x45 or data[8] == 255:
+        return None
+    return _hop_added(data, 0)
+
+
+def _inner_with_another_hop(data: bytearray) -> bytes | None:
+    if len(data) < 60 or data[40] != 0x45 or data[48] == 255:
+        return None
+    return _hop_added(data, 40)
+
+
+def _hop_added(data: bytearray, at: int) -> bytes | None:
+    if packets.internet_checksum(bytes(data[at : at + 20])) != 0:
+        return None
+    data[at + 8] += 1
+    data[at + 10 : at + 12] = bytes(2)
+    data[at + 10 : at + 12] = packets.internet_checksum(bytes(data[at : at + 20])).to_bytes(
+        2, "big"
+    )
+    return bytes(data)
