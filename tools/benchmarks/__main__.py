@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import napt, rules
+from benchmarks import napt, pps, rules
 from benchmarks.measure import Effort
 from benchmarks.report import Report
 from mapxdp import host
@@ -16,6 +16,7 @@ from mapxdp.errors import MapxdpError
 
 _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "napt": (napt.run, "NAPT44: new mappings, look-ups, memory, and a flood of refused packets"),
+    "pps": (pps.run, "small packets a second: the kernel, nft, bare XDP, mapxdp on TC and XDP"),
     "rules": (rules.run, "forwarding rules: packets to other CEs, by how many rules there are"),
 }
 

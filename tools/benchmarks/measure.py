@@ -27,21 +27,29 @@ class Effort:
     flood_rounds: int
     flood_packets: int
     thorough: bool
+    connections: tuple[int, ...]
+    slices: int
+
+    def frames_of(self, connections: int) -> tuple[int, int]:
+        """Rounds, and frames in each: of many connections, many, so that each sends often in a
+        second, as in a router that is busy."""
+        frames = max(self.flood_packets, 40 * connections)
+        return max(2, self.slices * self.flood_packets // frames), frames
 
     @classmethod
     def full(cls) -> Effort:
         """For numbers to keep."""
-        return cls(60, 8192, (1, 1024, 16384), 60, 25, 100_000, thorough=True)
+        return cls(60, 8192, (1, 1024, 16384), 60, 25, 100_000, True, (1, 1024, 32000), 40)
 
     @classmethod
     def quick(cls) -> Effort:
         """Within a minute."""
-        return cls(8, 2048, (1, 1024, 16384), 4, 3, 50_000, thorough=False)
+        return cls(8, 2048, (1, 1024, 16384), 4, 3, 50_000, False, (1, 1024), 10)
 
     @classmethod
     def tiny(cls) -> Effort:
         """To see that it works."""
-        return cls(2, 512, (1, 512), 2, 1, 500, thorough=False)
+        return cls(2, 512, (1, 512), 2, 1, 500, False, (1, 16), 2)
 
 
 @contextmanager

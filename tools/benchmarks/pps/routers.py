@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""Routers, each in a network namespace, that differ in what forwards: the kernel, bare XDP, a CE.
+
+A CE is brought up as users do it, by ``mapxdp up`` with a configuration. Neighbours are known for
+good, so that nothing but forwarding is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from benchmarks.pps import way
+from benchmarks.pps.replay import Bare, Ends
+from mapxdp import ce, host, netns, snapshot
+from mapxdp.config import parse
+from mapxdp.datapath import instance, libbpf, xdp
+from mapxdp.errors import HostError
+from mapxdp.links import Hook, Link, open_links
+from mapxdp.model.domain import Domain, Mode
+from mapxdp.observed import MappingKind
+
+_MASQUERADE = """table ip bench {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        oifname "wan" masquerade
+    }
+}
+"""
+_BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
+_RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router's namespace and interfaces. ``programs``: what XDP runs of frames from the LAN and
+    from the WAN, where it does; ``domain`` that of a CE."""
+
+    name: str
+    lan: int
+    wan: int
+    programs: tuple[int, int] | None = None
+    domain: Domain | None = None
+
+    def external_ports(self) -> dict[tuple[str, int], int]:
+        """Of a CE's mappings, by LAN endpoint."""
+        with snapshot.watching(self.name) as take:
+            return {
+                (str(mapping.host), mapping.host_port): mapping.port
+                for mapping in take().mappings
+                if mapping.kind is MappingKind.OWN
+            }
+
+
+@contextmanager
+def plain(label: str, ends: Ends) -> Iterator[Router]:
+    """The kernel forwards, and does nothing else."""
+    with _built(label) as made:
+        _ipv4_wan(made)
+        _attach_ends(made, ends, with_pass=True)
+        yield made
+
+
+@contextmanager
+def masquerading(label: str, ends: Ends) -> Iterator[Router]:
+    """The kernel masquerades: the smallest ruleset there is."""
+    with plain(label, ends) as made:
+        command = ["ip", "netns", "exec", made.name, "nft", "-f", "-"]
+        done = subprocess.run(
+            command, input=_MASQUERADE, capture_output=True, text=True, check=False, timeout=30
+        )
+        if done.returncode:
+            raise HostError(f"nft refused to masquerade: {done.stderr}", "apt install nftables")
+        with netns.entered(made.name):
+            # A network card would have checked them: frames from nowhere come unchecked.
+            host.set_sysctl("net/netfilter/nf_conntrack_checksum", "0")
+        yield made
+
+
+@contextmanager
+def bare_xdp(label: str, ends: Ends) -> Iterator[Router]:
+    """XDP sends every frame on as it is, to the next hop it was told."""
+    with _built(label) as made, ExitStack() as closing:
+        _attach_ends(made, ends, with_pass=True)
+        up = Bare(made.wan, way.GATEWAY_MAC + way.WAN_MAC)
+        closing.callback(up.close)
+        down = Bare(made.lan, way.HOST_MAC + way.LAN_MAC)
+        closing.callback(down.close)
+        yield Router(made.name, made.lan, made.wan, (up.program, down.program))
+
+
+@contextmanager
+def edge(label: str, ends: Ends, mode: Mode, accelerator: str) -> Iterator[Router]:
+    """A CE with half an address; ``accelerator`` is "off", "tc" or "xdp"."""
+    with _built(label) as made, ExitStack() as closing:
+        _ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
+        _ip(f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
+        _ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
+        text = _config(made.name, mode, accelerator)
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(text)
+            file.flush()
+            ce.up(Path(file.name), made.name, lambda _: None)
+        closing.callback(ce.down, made.name, lambda _: None)
+        programs = None
+        if accelerator == "xdp":
+            run = instance.pinned(made.name)
+            opened = [
+                libbpf.open_pinned(run / instance.accelerator_pin(part)) for part in ("lan", "wan")
+            ]
+            for fd in opened:
+                closing.callback(os.close, fd)
+            programs = opened[0], opened[1]
+        _attach_ends(made, ends, with_pass=programs is None)
+        domain = parse(text, "benchmark").domain
+        yield Router(made.name, made.lan, made.wan, programs, domain)
+
+
+def _config(name: str, mode: Mode, accelerator: str) -> str:
+    far_end = 'dmr = "2001:db8:ffff::/64"' if mode.translates else 'br = "2001:db8:ffff::1"'
+    ipv6, ipv4, ea_length = _RULE
+    return f"""\
+[ce]
+name = "{name}"
+wan = "wan"
+lan = ["lan"]
+mode = "{mode}"
+datapath = "{"tc" if accelerator == "off" else accelerator}"
+end_user_prefix = "2001:db8:12:3400::/56"
+{far_end}
+
+[accelerator]
+enabled = {"false" if accelerator == "off" else "true"}
+connections = 131072
+
+[[rule]]
+ipv6 = "{ipv6}"
+ipv4 = "{ipv4}"
+ea_length = {ea_length}
+"""
+
+
+@contextmanager
+def _built(label: str) -> Iterator[Router]:
+    name = f"mxpps{os.getpid()}-{label}"
+    _ip(f"netns add {name}")
+    try:
+        with netns.entered(name):
+            host.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
+            host.set_sysctl(host.IPV4_FORWARDING, "1")
+            for key in ("all", "default"):
+                host.set_sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
+        for interface, address in (("lan", way.LAN_MAC), ("wan", way.WAN_MAC)):
+            _ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
+            _ip(f"-n {name} link set {interface} address {address.hex(':')}")
+            _ip(f"-n {name} link set {interface}-end up")
+            _ip(f"-n {name} link set {interface} up")
+        _ip(f"-n {name} addr add 192.168.1.1/24 dev lan")
+        for number in range(way.HOSTS):
+            neighbour = f"{way.Connection(number).host} lladdr {way.HOST_MAC.hex(':')}"
+            _ip(f"-n {name} neigh add {neighbour} dev lan")
+        with netns.entered(name), open_links() as links:
+            yield Router(name, links.find("lan").index, links.find("wan").index)
+    finally:
+        _ip(f"netns del {name}")
+
+
+def _ipv4_wan(made: Router) -> None:
+    _ip(f"-n {made.name} addr add {way.MASQUERADE}/30 dev wan")
+    _ip(f"-n {made.name} neigh add 198.51.100.1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
+    _ip(f"-n {made.name} route add default via 198.51.100.1")
+
+
+def _attach_ends(made: Router, ends: Ends, with_pass: bool) -> None:
+    """Frames end where they leave: skbs behind all filters, redirected ones at the other end."""
+    with netns.entered(made.name), open_links() as links:
+        for name in ("lan", "wan"):
+            link, other = links.find(name), links.find(f"{name}-end")
+            if not links.has_clsact(link):
+                links.add_clsact(link)
+            _add_filter(link, ends.tc)
+            xdp.attach(other.name, other.index, ends.xdp, None)
+            if with_pass:
+                xdp.attach(link.name, link.index, ends.pass_on, None)
+
+
+def _add_filter(link: Link, fd: int) -> None:
+    """Not as mapxdp adds its own: it would take it for another instance's."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as netlink:
+        netlink.tc(
+            "add-filter",
+            "bpf",
+            link.index,
+            1,
+            fd=fd,
+            name="ends",
+            parent=Hook.EGRESS.value,
+            prio=_BEHIND_ALL,
+            protocol=_ALL_PROTOCOLS,
+            classid=1,
+            direct_action=True,
+        )
+
+
+def _ip(arguments: str) -> None:
+    done = subprocess.run(
+        ["ip", *arguments.split()], capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode:
+        raise HostError(f"'ip {arguments}' failed: {done.stderr.strip()}", "see 'ip netns'")

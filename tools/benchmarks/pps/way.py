@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""The packets of the connections of a household: each has a number, the host's and its port."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from mapxdp.model import rfc6052
+from mapxdp.model.domain import Domain
+from mapxdp.software.checksum import checksum
+
+LAN_MAC, HOST_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+WAN_MAC, GATEWAY_MAC = bytes.fromhex("020000000003"), bytes.fromhex("020000000004")
+REMOTE = IPv4Address("198.18.0.1")
+MASQUERADE = IPv4Address("198.51.100.2")
+HOSTS = 16
+_FIRST_HOST = IPv4Address("192.168.1.16")
+_FIRST_PORT, REMOTE_PORT = 2000, 50000
+_PAYLOAD = bytes(22)
+_UDP, _IPV4 = 17, 4
+_TTL = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The ``number``-th: a port of a host's to the one remote."""
+
+    number: int
+
+    @property
+    def host(self) -> IPv4Address:
+        """The LAN host."""
+        return _FIRST_HOST + self.number % HOSTS
+
+    @property
+    def port(self) -> int:
+        """Its port; no two connections have the same one, so that masquerade keeps it."""
+        return _FIRST_PORT + self.number
+
+    def up(self) -> bytes:
+        """As it arrives from the LAN: 64 octets."""
+        packet = _ipv4(self.host, REMOTE, self.port, REMOTE_PORT)
+        return LAN_MAC + HOST_MAC + b"\x08\x00" + packet
+
+    def down(self) -> bytes:
+        """The answer, to a router that changes nothing."""
+        return _from_wan(_ipv4(REMOTE, self.host, REMOTE_PORT, self.port))
+
+    def down_masqueraded(self) -> bytes:
+        """The answer, to one that masquerades."""
+        return _from_wan(_ipv4(REMOTE, MASQUERADE, REMOTE_PORT, self.port))
+
+    def down_from(self, domain: Domain, port: int) -> bytes:
+        """The answer through a MAP domain, to the external port."""
+        if domain.dmr is not None:
+            source = rfc6052.embed(domain.dmr, REMOTE)
+            return _from_wan(_ipv6(source, domain.map_address, _UDP, _udp(
+                source.packed + domain.map_address.packed, REMOTE_PORT, port)))  # fmt: skip
+        assert domain.br is not None  # by Domain
+        inner = _ipv4(REMOTE, domain.ipv4.network_address, REMOTE_PORT, port)
+        return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner))
+
+
+def _from_wan(packet: bytes) -> bytes:
+    ether_type = b"\x08\x00" if packet[0] >> 4 == _IPV4 else b"\x86\xdd"
+    return WAN_MAC + GATEWAY_MAC + ether_type + packet
+
+
+def _udp(addresses: bytes, source: int, destination: int) -> bytes:
+    length = 8 + len(_PAYLOAD)
+    datagram = struct.pack(">HHHH", source, destination, length, 0) + _PAYLOAD
+    total = checksum(addresses + struct.pack(">HH", _UDP, length) + datagram)
+    return datagram[:6] + (total or 0xFFFF).to_bytes(2, "big") + _PAYLOAD
+
+
+def _ipv4(source: IPv4Address, destination: IPv4Address, port: int, to: int) -> bytes:
+    addresses = source.packed + destination.packed
+    datagram = _udp(addresses, port, to)
+    head = struct.pack(">HHHHBBH", 0x4500, 20 + len(datagram), 0, 0x4000, _TTL, _UDP, 0) + addresses
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + datagram
+
+
+def _ipv6(source: IPv6Address, destination: IPv6Address, header: int, payload: bytes) -> bytes:
+    fixed = struct.pack(">IHBB", 6 << 28, len(payload), header, _TTL)
+    return fixed + source.packed + destination.packed + payload
