@@ -88,7 +88,7 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 	};
 	__u32 now = current_tick(config);
 
-	out->mapping = usable_mapping(out->shortcut, out->shortcut->port, now);
+	out->mapping = usable_mapping(out->shortcut, local_port_of(out->shortcut), now);
 	if (!out->mapping)
 		return 0;
 	if (is_to_be_checked(out->shortcut, now) &&

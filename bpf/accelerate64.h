@@ -59,7 +59,7 @@ INLINE struct shortcut *encapsulated_shortcut_64(const struct config *config, co
 INLINE _Bool check_64(void *context, const struct config *config, struct routed packet, __u32 now,
 		      struct shortcut *shortcut, const struct mapping *mapping)
 {
-	__u64 peer = shortcut->remote | (__u64)shortcut->remote_port << OWNER_PORT_SHIFT;
+	__u64 peer = remote_of(shortcut) | (__u64)remote_port_of(shortcut) << OWNER_PORT_SHIFT;
 
 	if (!leads_where_it_did(context, shortcut, packet))
 		return 0;

@@ -493,26 +493,28 @@ enum shortcut_layout {
 	SHORTCUT_WAYS = 4, /* places that one connection may take */
 };
 
+/* Of the two addresses (network order): the remote's is in the upper half. The local one is the LAN
+ * host's in DIRECTION_46, our own in DIRECTION_64. */
+enum shortcut_ends { SHORTCUT_REMOTE_SHIFT = 32, SHORTCUT_PORT_SHIFT = 16 };
+
 /* One direction of a connection that may pass the kernel by: what the kernel did with the packet
  * that it let through last. One cache line. All but `life`, `checked` and `mtu` is written while
  * it is claimed, which nobody does who could still be read. */
 struct shortcut {
 	__u64 life;
-	__be32 local; /* DIRECTION_46: the LAN host's address. DIRECTION_64: our own */
-	__be32 remote;
-	__u16 port; /* beside `local` */
-	__u16 remote_port;
+	__u64 ends;	       /* who talks: see enum shortcut_ends */
+	__u32 ports;	       /* theirs: `local` | `remote` << 16; echo messages have one */
+	__u16 translated_port; /* that the local one becomes */
 	__u8 protocol;	       /* enum protocol_index */
 	__u8 owner_state;      /* enum slot_state of the mapping */
 	__u16 hop[6];	       /* next hop's and own link-layer address, as they lie in the frame */
 	__u16 own[3];	       /* the link-layer address that it comes in for */
+	__u16 mtu;	       /* of the kernel's route, in IPv4; 0: not asked yet */
 	__be32 host;	       /* the LAN host */
 	__u32 mapping;	       /* position in the slots or, of SLOT_FLOW, in the flows */
 	__u32 generation;      /* of the mapping */
 	__u32 checked;	       /* tick of the last look at the kernel's routes and neighbours */
 	__u32 ifindex;	       /* it leaves through */
-	__u16 mtu;	       /* of the kernel's route, in IPv4; 0: not asked yet */
-	__u16 translated_port; /* that `port` becomes */
 };
 
 struct counter {

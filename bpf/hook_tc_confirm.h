@@ -40,12 +40,14 @@ INLINE void confirm_46(struct shortcut *up, const struct answer *answer, __u64 l
 	}
 }
 
-/* The other direction of a shortcut there is. */
+/* The other direction of a shortcut there is, or was: the mapping is the same, and the kernel has
+ * let this packet through, too. So it does not depend on the host's sending often. */
 INLINE void learn_64(struct __sk_buff *skb, const struct config *config, struct shortcut *up,
-		     const struct answer *answer, struct mapping *mapping, __u32 now)
+		     const struct answer *answer, struct mapping *mapping, __u64 life, __u32 now)
 {
-	struct shortcut_key key = shortcut_key(answer->transport.index, config->ipv4,
-					       up->translated_port, up->remote, up->remote_port);
+	struct shortcut_key key =
+		shortcut_key(answer->transport.index, config->ipv4, up->translated_port,
+			     answer->ipv4.header.source, answer->transport.source_port);
 	struct shortcut *fresh = shortcut_in_work();
 	struct shortcut *old =
 		find_shortcut(MAP(shortcuts_64), config, &key, shortcut_hash(config, &key));
@@ -57,9 +59,12 @@ INLINE void learn_64(struct __sk_buff *skb, const struct config *config, struct 
 	fresh->mapping = up->mapping;
 	fresh->generation = up->generation;
 	fresh->ifindex = skb->ifindex;
-	fresh->translated_port = up->port;
+	fresh->translated_port = local_port_of(up);
 	copy_words(fresh->hop, answer->hop, HOP_WORDS);
 	copy_words(fresh->own, up->hop + OWN_WORDS, OWN_WORDS);
+	/* Its time may be over: whoever takes its place changes its life before anything else. */
+	if (__sync_val_compare_and_swap(&up->life, life, life) != life)
+		return;
 	keep_shortcut(MAP(shortcuts_64), config, &key, old, fresh,
 		      shortcut_life(shortcut_until(config, mapping, now), SHORTCUT_CONFIRMED,
 				    READ_ONCE(mapping->flags)),
@@ -87,16 +92,17 @@ INLINE int tc_confirm(struct __sk_buff *skb)
 	if (!up)
 		return TC_ACT_UNSPEC;
 	life = READ_ONCE(up->life);
-	if (shortcut_state(life) < SHORTCUT_SEEN || shortcut_ticks_left(life, now) < 0)
+	if (shortcut_state(life) < SHORTCUT_SEEN)
 		return TC_ACT_UNSPEC;
 	mapping = mapping_of(up);
-	if (!mapping || !is_same_mapping(up, mapping, up->port))
+	if (!mapping || !is_same_mapping(up, mapping, local_port_of(up)))
 		return TC_ACT_UNSPEC;
 	flags = READ_ONCE(mapping->flags);
 	if (!is_lasting(flags))
 		return TC_ACT_UNSPEC;
-	confirm_46(up, &answer, life, flags, now);
-	learn_64(skb, config, up, &answer, mapping, now);
+	learn_64(skb, config, up, &answer, mapping, life, now);
+	if (shortcut_ticks_left(life, now) >= 0)
+		confirm_46(up, &answer, life, flags, now);
 	return TC_ACT_UNSPEC;
 }
 

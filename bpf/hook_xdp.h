@@ -84,7 +84,9 @@ INLINE int xdp_write(struct xdp_md *frame, __s32 growth, const void *headers, __
 		return XDP_ABORTED; /* cannot be: it was longer */
 	copy_words(ethernet->hop, shortcut->hop, HOP_WORDS);
 	ethernet->type = net16(type);
-	__builtin_memcpy(ethernet + 1, headers, length);
+	/* Behind the 14 octets of Ethernet, IP is aligned. */
+	__builtin_memcpy(__builtin_assume_aligned(ethernet + 1, 4),
+			 __builtin_assume_aligned(headers, 4), length);
 	xdp_store16(data, end, change->checksum_offset + growth, checksum);
 	xdp_store16(data, end, change->port_offset + growth, change->port);
 	if (transport->index == INDEX_ICMP) {

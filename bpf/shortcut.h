@@ -13,12 +13,10 @@
 
 #include "napt44_share.h"
 
-/* One direction of a connection. */
+/* One direction of a connection, as struct shortcut has it. */
 struct shortcut_key {
-	__be32 local;
-	__be32 remote;
-	__u16 port;
-	__u16 remote_port;
+	__u64 ends;
+	__u32 ports;
 	__u8 protocol;
 };
 
@@ -43,12 +41,16 @@ INLINE __s32 shortcut_ticks_left(__u64 life, __u32 now)
 	return (__s32)((__u32)life - now);
 }
 
+/* Keyed, so that nobody can choose whose places his connections take; one round, as it is worked
+ * out for each packet. */
 INLINE __u64 shortcut_hash(const struct config *config, const struct shortcut_key *key)
 {
-	__u64 ends = key->local | (__u64)key->remote << 32;
-	__u64 ports = key->port | (__u64)key->remote_port << 16 | (__u64)key->protocol << 32;
+	__u64 hash = (key->ends ^ config->hash_key) * 0xd6e8feb86659fd93ULL;
 
-	return mixed(mixed(config->hash_key ^ ends) ^ ports);
+	hash ^= (key->ports + ((__u64)key->protocol << 32)) * 0x9e3779b97f4a7c15ULL;
+	hash ^= hash >> 32;
+	hash *= 0xd6e8feb86659fd93ULL;
+	return hash ^ hash >> 32;
 }
 
 /* The place that is looked at `way`th. */
@@ -62,9 +64,23 @@ INLINE struct shortcut *shortcut_at(void *table, const struct config *config, __
 
 INLINE _Bool is_of_key(const struct shortcut *shortcut, const struct shortcut_key *key)
 {
-	return shortcut->local == key->local && shortcut->remote == key->remote &&
-	       shortcut->port == key->port && shortcut->remote_port == key->remote_port &&
+	return shortcut->ends == key->ends && shortcut->ports == key->ports &&
 	       shortcut->protocol == key->protocol;
+}
+
+INLINE __be32 remote_of(const struct shortcut *shortcut)
+{
+	return shortcut->ends >> SHORTCUT_REMOTE_SHIFT;
+}
+
+INLINE __u16 local_port_of(const struct shortcut *shortcut)
+{
+	return shortcut->ports;
+}
+
+INLINE __u16 remote_port_of(const struct shortcut *shortcut)
+{
+	return shortcut->ports >> SHORTCUT_PORT_SHIFT;
 }
 
 INLINE struct shortcut *find_shortcut(void *table, const struct config *config,
@@ -166,11 +182,10 @@ INLINE _Bool changes_connection(const struct transport *transport)
 INLINE struct shortcut_key shortcut_key(enum protocol_index protocol, __be32 local, __u16 port,
 					__be32 remote, __u16 remote_port)
 {
+	__u32 beside_remote = protocol == INDEX_ICMP ? 0 : remote_port;
 	struct shortcut_key key = {
-		.local = local,
-		.remote = remote,
-		.port = port,
-		.remote_port = protocol == INDEX_ICMP ? 0 : remote_port,
+		.ends = local | (__u64)remote << SHORTCUT_REMOTE_SHIFT,
+		.ports = port | beside_remote << SHORTCUT_PORT_SHIFT,
 		.protocol = protocol,
 	};
 

@@ -55,10 +55,8 @@ INLINE _Bool is_same_shortcut(const struct shortcut *old, const struct shortcut 
 INLINE void open_shortcut(struct shortcut *place, const struct shortcut_key *key,
 			  const struct shortcut *fresh, __u64 life, __u32 now)
 {
-	place->local = key->local;
-	place->remote = key->remote;
-	place->port = key->port;
-	place->remote_port = key->remote_port;
+	place->ends = key->ends;
+	place->ports = key->ports;
 	place->protocol = key->protocol;
 	place->owner_state = fresh->owner_state;
 	copy_words(place->hop, fresh->hop, HOP_WORDS);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
@@ -85,14 +86,19 @@ def _entries(maps: MapSet, table: str) -> Iterator[dict[str, int]]:
 
 def _shortcut(maps: MapSet, fields: dict[str, int]) -> Shortcut:
     return Shortcut(
-        local=IPv4Address(fields["local"]),
-        port=fields["port"],
-        remote=IPv4Address(fields["remote"]),
-        remote_port=fields["remote_port"],
+        local=_address(fields["ends"]),
+        port=fields["ports"] & 0xFFFF,
+        remote=_address(fields["ends"] >> maps.contract.number("SHORTCUT_REMOTE_SHIFT")),
+        remote_port=fields["ports"] >> maps.contract.number("SHORTCUT_PORT_SHIFT"),
         translated_port=fields["translated_port"],
         ifindex=fields["ifindex"],
         is_confirmed=_state(maps, fields["life"]) == maps.contract.number("SHORTCUT_CONFIRMED"),
     )
+
+
+def _address(word: int) -> IPv4Address:
+    """Whose four bytes lie, in network order, in the lower half of a word."""
+    return IPv4Address((word & 0xFFFFFFFF).to_bytes(4, sys.byteorder))
 
 
 def _state(maps: MapSet, life: int) -> int:
