@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Interface
 
 from mapxdp import host, netns, nftables
+from mapxdp.bringup import places
 from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, Links, open_links
+from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.record import Record
 from mapxdp.software import daemon
 
@@ -52,7 +54,26 @@ def _programs(links: Links, link: Link, running: Record, again: str) -> list[Hea
     there = links.has_ipv6_address(link, address)
     return [
         *(attached(hook) for hook in Hook),
+        *_accelerator(links, link, running, again),
         Health(f"MAP address on {link.name}", None if there else f"missing; {again}"),
+    ]
+
+
+def _accelerator(links: Links, wan: Link, running: Record, again: str) -> list[Health]:
+    """What the accelerator needs: each of its programs at its interface."""
+    lans = []
+    for name in running.accelerated:
+        try:
+            lans.append(links.find(name))
+        except HostError as error:
+            return [Health(f"accelerator at {name}", f"{error.problem}; {again}")]
+    hook = AcceleratorHook(running.accelerator)
+    return [
+        Health(
+            f"accelerator: {place}",
+            None if place.is_taken(links, running.name) else f"not attached; {again}",
+        )
+        for place in places.of_accelerator(hook, wan, tuple(lans))
     ]
 
 

@@ -147,6 +147,11 @@ class Links:
                 found.append(self.find(name))
         return found
 
+    def kind(self, link: Link) -> str:
+        """The kernel's word for an interface made in software; empty for hardware."""
+        info = self._netlink.get_links(link.index)[0].get_attr("IFLA_LINKINFO")
+        return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+
     def _name_of(self, index: int) -> str:
         return str(self._netlink.get_links(index)[0].get_attr("IFLA_IFNAME"))
 
@@ -429,6 +434,13 @@ class Links:
         """The name of the instance whose program is attached, if one is."""
         names = map(_instance_of, self._filters(link, hook))
         return next((name for name in names if name is not None), None)
+
+    def is_attached(self, link: Link, hook: Hook, instance: str, preference: int) -> bool:
+        """True if the instance has a program at this preference."""
+        return any(
+            (_instance_of(found), _preference(found)) == (instance, preference)
+            for found in self._filters(link, hook)
+        )
 
     def require_place(self, link: Link, hook: Hook, instance: str) -> None:
         """StateError if another instance is attached, or a filter of others is in the way."""

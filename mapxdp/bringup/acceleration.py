@@ -5,10 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mapxdp import netdev
 from mapxdp.config import Config, DatapathKind, Napt44Mode
 from mapxdp.errors import HostError
 from mapxdp.links import Link, Links
 from mapxdp.model.accelerator import AcceleratorHook, AcceleratorPolicy
+from mapxdp.netdev import Device
+
+_USE_TC = 'set ce.datapath = "auto" or "tc"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +26,71 @@ class Acceleration:
     lans: tuple[Link, ...]
     policy: AcceleratorPolicy | None
     why: str
-
-
-def _none(why: str) -> Acceleration:
-    return Acceleration(AcceleratorHook.NONE, (), None, f"none: {why}")
+    warnings: tuple[str, ...] = ()
 
 
 def choose(config: Config, wan: Link, links: Links) -> Acceleration:
     """HostError where ``datapath = "xdp"`` asks for what cannot be."""
+    wants_xdp = config.datapath is DatapathKind.XDP
+    why = _why_none(config, wan, links)
+    if why is not None:
+        if wants_xdp:
+            raise HostError(f"XDP accelerates nothing here: {why}", _USE_TC)
+        return Acceleration(AcceleratorHook.NONE, (), None, why)
+    lans = tuple(links.find(name) for name in config.lan)
+    if config.datapath is DatapathKind.TC:
+        return _at(AcceleratorHook.TC, lans, config, 'TC: datapath = "tc"')
+    devices = [netdev.look_at(link) for link in (wan, *lans)]
+    return _xdp(lans, config, devices) if wants_xdp else _best(lans, config, devices)
+
+
+def _why_none(config: Config, wan: Link, links: Links) -> str | None:
+    """Why nothing can be accelerated, at whatever hook; None where it can."""
     if config.accelerator is None:
-        return _none("accelerator.enabled is false")
+        return "accelerator.enabled is false"
     if config.napt44 is not Napt44Mode.BPF:
-        return _none(f'napt44.mode is "{config.napt44}": the kernel has to see every packet')
-    if not wan.l2_length:
-        return _none(f"{wan.name} has no link-layer header")
+        return f'napt44.mode is "{config.napt44}"'
+    if config.datapath is DatapathKind.SOFTWARE:
+        return 'datapath is "software"'
+    if not config.lan:
+        return "ce.lan names no interface"
     try:
-        lans = tuple(links.find(name) for name in config.lan)
+        found = [wan, *(links.find(name) for name in config.lan)]
     except HostError as error:
-        return _none(error.problem)
-    if not lans:
-        return _none("ce.lan names no interface")
-    hook = AcceleratorHook.XDP if config.datapath is DatapathKind.XDP else AcceleratorHook.TC
-    return Acceleration(hook, lans, config.accelerator, str(hook))
+        return error.problem
+    without = [link.name for link in found if not link.l2_length]
+    return f"{without[0]} has no Ethernet header" if without else None
+
+
+def _best(lans: tuple[Link, ...], config: Config, devices: list[Device]) -> Acceleration:
+    reasons = [device.why_not_xdp for device in devices if device.why_not_xdp]
+    if reasons:
+        return _at(AcceleratorHook.TC, lans, config, f"TC: {reasons[0]}")
+    return _xdp(lans, config, devices)
+
+
+def _xdp(lans: tuple[Link, ...], config: Config, devices: list[Device]) -> Acceleration:
+    never = [device.why_never_xdp for device in devices if device.why_never_xdp]
+    if never:
+        raise HostError(never[0], _USE_TC)
+    warnings = tuple(
+        f"{device.name} joins packets before XDP sees them: "
+        f"ethtool -K {device.name} {' '.join(f'{offload} off' for offload in device.joining)}"
+        for device in devices
+        if device.joining
+    )
+    names = ", ".join(device.name for device in devices)
+    why = f"XDP: the drivers of {names} have it"
+    if config.datapath is DatapathKind.XDP:
+        why = 'XDP: datapath = "xdp"'
+    return _at(AcceleratorHook.XDP, lans, config, why, warnings)
+
+
+def _at(
+    hook: AcceleratorHook,
+    lans: tuple[Link, ...],
+    config: Config,
+    why: str,
+    warnings: tuple[str, ...] = (),
+) -> Acceleration:
+    return Acceleration(hook, lans, config.accelerator, why, warnings)

@@ -34,6 +34,8 @@ def attach(
         undo,
     )
     say(f"accelerator: {chosen.why}")
+    for warning in chosen.warnings:
+        say(f"warning: {warning}")
 
 
 def _make_room(link: Link, links: Links, journal: Journal, undo: ExitStack) -> None:

@@ -34,6 +34,12 @@ class Place:
         else:
             links.attach(self.link, self.hook, program, name, self.preference)
 
+    def is_taken(self, links: Links, name: str) -> bool:
+        """True if a program of the instance is attached."""
+        if self.hook is None:
+            return _has_xdp_of(self.link, name)
+        return links.is_attached(self.link, self.hook, name, self.preference)
+
     def detach(self, links: Links, name: str, program: int) -> None:
         """Removes the program, if it is there."""
         if self.hook is None:
@@ -89,6 +95,14 @@ def detach_xdp(link: Link, name: str) -> bool:
         if _is_attached(link, program):
             xdp.detach(link.index, program)
             found = True
+        os.close(program)
+    return found
+
+
+def _has_xdp_of(link: Link, name: str) -> bool:
+    programs = instance.pinned_xdp_programs(name)
+    found = any(_is_attached(link, program) for program in programs)
+    for program in programs:
         os.close(program)
     return found
 

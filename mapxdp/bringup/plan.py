@@ -42,6 +42,18 @@ class Plan:
         return self.config.domain.ipv4_mtu(self.wan_mtu)
 
     @property
+    def route_mtu(self) -> int:
+        """What the kernel is told of the default route.
+
+        Where a tunnel's packets are cut outside (RFC 7597 section 8.3.3), whatever fits the WAN has
+        to come as it is: the datapath cuts it, or tells its sender.
+        """
+        cuts_outside = not self.config.domain.mode.translates
+        if cuts_outside and not self.config.translation.fragment_inner:
+            return self.wan_mtu
+        return self.ipv4_mtu
+
+    @property
     def mss(self) -> int | None:
         """The largest TCP MSS let through; None leaves it alone."""
         return self.config.mss_clamp.limit(self.ipv4_mtu)

@@ -79,7 +79,7 @@ def _change_network(
     )
     say(f"attached to {plan.link.name}: TC egress and ingress")
     accelerator.attach(plan, prepared, links, journal, undo, say)
-    steps.set_default_route(links, plan.link, plan.gateway, plan.ipv4_mtu, undo)
+    steps.set_default_route(links, plan.link, plan.gateway, plan.route_mtu, undo)
     through = "" if plan.gateway is None else f" via {plan.gateway}"
-    say(f"IPv4 default route{through} dev {plan.link.name} mtu {plan.ipv4_mtu}")
+    say(f"IPv4 default route{through} dev {plan.link.name} mtu {plan.route_mtu}")
     steps.set_sysctl(host.IPV4_FORWARDING, "1", journal, undo, say)

@@ -57,6 +57,8 @@ def _setup(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         yield "LAN", ", ".join(snapshot.config.lan)
     yield "configuration", running.config_path
     yield "datapath", f"{running.datapath}, up {duration(snapshot.uptime)}"
+    if running.acceleration:
+        yield "accelerator", running.acceleration
     yield "IPv4", f"{domain.ipv4_address or domain.ipv4}{psid}"
     yield "MAP address", str(domain.map_address)
     yield "far end", f"DMR {domain.dmr}" if domain.dmr else f"BR {domain.br}"

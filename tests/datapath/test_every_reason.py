@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 
 from harness import errors, fragments, packets
+from harness.accelerated import AcceleratedCe
 from harness.ce import LoadedCe, inconsistencies
 from harness.domains import BR, DMR, END_USER_PREFIX, EXAMPLE_RULE, domain
 from harness.exchange import HIGH, port_given, receive, send
@@ -27,6 +28,7 @@ from mapxdp.datapath.compiler import compile_text
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.datapath.trial import TrialLink
 from mapxdp.model import rfc6052
+from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.model.domain import Domain, Mode
 from mapxdp.model.napt44 import LogLevel
 from mapxdp.model.translation import TranslationPolicy
@@ -563,6 +565,21 @@ def test_mss_clamped(ce: LoadedCe) -> None:
     data = packets.tcp(HOST, SERVER, 1, 2, flags=packets.SYN, options=options)
     assert ce.from_lan(packets.ipv4(data, packets.TCP)).reason is Reason.TRANSLATED
     assert ce.events()[note(Reason.MSS_CLAMPED)] == 1
+
+
+@pytest.mark.parametrize("hook", [AcceleratorHook.TC, AcceleratorHook.XDP])
+def test_accelerated(hook: AcceleratorHook) -> None:
+    """From the second answer on the way down, from the third question on the way up."""
+    with AcceleratedCe(domain("map-t"), hook) as ce:
+        first = send(ce)
+        taken = []
+        for _ in range(3):
+            assert receive(ce, port_given(first)).reason is Reason.TRANSLATED
+            assert send(ce).reason is Reason.TRANSLATED
+            taken.append(ce.taken)
+        assert taken == [0, 1, 3]
+        counted = LoadedCe.events(ce)
+        assert counted[note(Reason.ACCELERATED)] == ce.taken
 
 
 def test_index_full() -> None:

@@ -251,7 +251,7 @@ ERRORS: dict[Callable[[Router], None], tuple[type[MapxdpError], str]] = {
         "→ .* tc filter del dev wan egress pref 50000",
     ),
     prefix_without_rule: (InvalidValue, "it matches no rule"),
-    xdp_asked_for: (InvalidValue, "XDP accelerator is not part of this version"),
+    xdp_asked_for: (HostError, "XDP accelerates nothing here: ce.lan names no interface"),
     netfilter_in_software: (InvalidValue, "the software datapath does NAPT44 itself"),
     too_many_rules_for_an_address: (InvalidValue, "more than 4 forwarding rules compete"),
 }

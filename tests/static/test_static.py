@@ -97,7 +97,7 @@ def test_a_header_includes_what_it_needs(header: Path, tmp_path: Path) -> None:
 #: Which outside library only which module may import.
 ONLY_IMPORTERS = {
     "bcc": {"mapxdp/datapath/compiler.py"},
-    "pyroute2": {"mapxdp/conntrack.py", "mapxdp/links.py"},
+    "pyroute2": {"mapxdp/conntrack.py", "mapxdp/links.py", "mapxdp/netdev.py"},
     "rich": {"mapxdp/views/", "mapxdp/commands/", "mapxdp/lab/run.py"},
     "scapy": {"mapxdp/software/capture.py"},
 }
