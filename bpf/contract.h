@@ -498,7 +498,7 @@ enum shortcut_layout {
 enum shortcut_ends { SHORTCUT_REMOTE_SHIFT = 32, SHORTCUT_PORT_SHIFT = 16 };
 
 /* One direction of a connection that may pass the kernel by: what the kernel did with the packet
- * that it let through last. One cache line. All but `life`, `checked` and `mtu` is written while
+ * that it let through last. It fills a cache line. All but `life`, `checked` and `mtu` is written while
  * it is claimed, which nobody does who could still be read. */
 struct shortcut {
 	__u64 life;

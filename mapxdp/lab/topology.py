@@ -116,14 +116,23 @@ class Lab:
     def config_text(self) -> str:
         """The CE's configuration file."""
         lan = ", ".join(f'"{interface}"' for interface in self.lan)
-        return self._config_text(self.instance, END_USER_PREFIX, self.napt44, f"lan = [{lan}]")
+        return self._config_text(
+            self.instance, END_USER_PREFIX, self.napt44, f"lan = [{lan}]", self.datapath
+        )
 
     def peer_config_text(self) -> str:
         """The peer's. It has no LAN: what it serves, it serves itself, without NAPT44."""
-        return self._config_text(self.peer_instance, PEER_PREFIX, Napt44Mode.NONE, "")
+        has_bpf = self.datapath is not DatapathKind.SOFTWARE
+        datapath = DatapathKind.AUTO if has_bpf else DatapathKind.SOFTWARE
+        return self._config_text(self.peer_instance, PEER_PREFIX, Napt44Mode.NONE, "", datapath)
 
     def _config_text(
-        self, instance: str, end_user_prefix: IPv6Network, napt44: Napt44Mode, lan: str
+        self,
+        instance: str,
+        end_user_prefix: IPv6Network,
+        napt44: Napt44Mode,
+        lan: str,
+        datapath: DatapathKind,
     ) -> str:
         far_end = f'dmr = "{DMR}"' if self.mode.translates else f'br = "{BR_ADDRESS}"'
         return f"""\
@@ -131,7 +140,7 @@ class Lab:
 name = "{instance}"
 wan = "{WAN}"
 mode = "{self.mode}"
-datapath = "{self.datapath}"
+datapath = "{datapath}"
 end_user_prefix = "{end_user_prefix}"
 {far_end}
 {lan}

@@ -221,6 +221,7 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
         "permissions": "LRU_HASH",
         "fragments": "LRU_HASH",
         "fragment_work": "PERCPU_ARRAY",
+        "shortcut_work": "PERCPU_ARRAY",
         "events": "RINGBUF",
         "counters": "PERCPU_ARRAY",
         "scratch": "PERCPU_ARRAY",
