@@ -117,6 +117,10 @@ class Datagrams:
         self._buffers: list[Key | None] = [None] * BUFFERS
         self.events: dict[str, Counter[Reason]] = {"upstream": Counter(), "downstream": Counter()}
 
+    def forget_expired(self, key: Key, direction: str) -> None:
+        """Whatever becomes of the next fragment: those before it wait no longer."""
+        self._find(key, direction)
+
     def followed(self, key: Key, direction: str) -> object | None:
         """What the first fragment was given, if the others follow it. Raises Refused where
         fragments have overlapped."""

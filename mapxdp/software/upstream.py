@@ -127,10 +127,11 @@ class Upstream:
     def _fragment(self, ipv4: Ipv4) -> Outcome:
         if ipv4.options:  # not all of them belong into every fragment
             raise Refused(Reason.FRAGMENT_INVALID)
+        key = ("46", ipv4.source, ipv4.destination, ipv4.protocol, ipv4.identification)
+        self._datagrams.forget_expired(key, "upstream")
         ipv4.part.require_possible(IPV4_PAYLOAD_MAX)
         require_ports(ipv4.protocol, PROTO_ICMP)
         self._departure.refuse_too_big(ipv4)
-        key = ("46", ipv4.source, ipv4.destination, ipv4.protocol, ipv4.identification)
         given = self._datagrams.followed(key, "upstream")
         # The checksum of ICMPv6 covers a length that no fragment tells (RFC 7915 section 1.2).
         waits = self._domain.mode.translates and ipv4.protocol == PROTO_ICMP

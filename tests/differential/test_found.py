@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from harness import packets
+from harness import fragments, packets
 from harness.domains import RULES, domain
 from harness.exchange import lan_packet
 from harness.follower import Follower
+from harness.fragments import Part
 from harness.loaded import LoadedCes
 from harness.policies import policy, shared
+from mapxdp.datapath.trial import TrialLink
 from mapxdp.reasons import Reason
 
 PORTS = 15
@@ -72,3 +74,22 @@ def test_a_host_at_its_limit_shares_a_closing_port_of_another(loaded_ces: Loaded
     assert sent(1, 40001) is Reason.TRANSLATED
     assert sent(1, 40002) is Reason.HOST_LIMIT
     follower.assert_that_events_agree()
+
+
+def test_fragments_expire_whatever_becomes_of_the_next_one(
+    loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    """The last fragment waits, alone; the others have DF and are too long to be sent."""
+    ce = loaded_ces.get(domain("map-t"))
+    ce.link = trial_link
+    follower = Follower(ce)
+    cut, _ = fragments.from_lan("udp", fragments.noise(17000), 40000, 100)
+    assert follower.from_lan(cut(Part(16016, 984, False))).reason is Reason.FRAGMENT_KEPT
+    follower.advance(16)
+    later = bytearray(cut(Part(4368, 1456, True)))
+    later[6] |= 0x40
+    later[10:12] = bytes(2)
+    later[10:12] = packets.internet_checksum(bytes(later[:20])).to_bytes(2, "big")
+    assert follower.from_lan(bytes(later)).reason is Reason.TOO_BIG
+    follower.assert_that_events_agree()
+    assert ce.events()[Reason.FRAGMENTS_EXPIRED] == 1

@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import napt, rules
+from benchmarks import napt, pps, rules
 from benchmarks.measure import Effort
 from benchmarks.report import Report
 from harness.requirements import missing_for_live_frames
@@ -49,3 +49,22 @@ def test_rules(live_frames: None) -> None:
     rows = report.data()["tables"][0]["rows"]
     assert [row["FMRs"] for row in rows] == [0, 1, 100, 1000, 10_000, 10_000]
     assert all({"ns", "x without FMRs"} <= row.keys() for row in rows)
+
+
+def test_pps(live_frames: None) -> None:
+    """Every variant forwards, in both directions, and leaves nothing behind."""
+    report = Report("pps, tiny", echo=False)
+    pps.run(Effort.tiny(), report)
+    tables = report.data()["tables"]
+    assert [table["title"] for table in tables] == [
+        f"{count} connections, {direction}stream"
+        for count in (1, 16)
+        for direction in ("up", "down")
+    ]
+    for table in tables:
+        names = [row["variant"] for row in table["rows"]]
+        assert names[:3] == ["plain forwarding", "nft masquerade", "bare XDP"]
+        assert len(names) == 9
+        assert all("ns" in row for row in table["rows"])
+    ours = f"mxpps{os.getpid()}-"
+    assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
