@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import napt, pps, rules
 from benchmarks.measure import Effort
+from benchmarks.pps import drops
 from benchmarks.report import Report
 from harness.requirements import missing_for_live_frames
 from mapxdp import netns
@@ -68,3 +69,12 @@ def test_pps(live_frames: None) -> None:
         assert all("ns" in row for row in table["rows"])
     ours = f"mxpps{os.getpid()}-"
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
+
+
+def test_drops(live_frames: None) -> None:
+    """Each kind of frame is dropped for the reason in its row, or the benchmark says so."""
+    report = Report("drops, tiny", echo=False)
+    drops.run(Effort.tiny(), report)
+    rows = report.data()["tables"][0]["rows"]
+    assert {"PORT_OUTSIDE_SET", "NO_MAPPING"} <= {row["reason"] for row in rows}
+    assert [row["mode"] for row in rows] == ["map-t"] * 6 + ["map-e"] * 8

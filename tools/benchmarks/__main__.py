@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks import napt, pps, rules
 from benchmarks.measure import Effort
+from benchmarks.pps import drops
 from benchmarks.report import Report
 from mapxdp import host
 from mapxdp.errors import MapxdpError
@@ -17,6 +18,7 @@ from mapxdp.errors import MapxdpError
 _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "napt": (napt.run, "NAPT44: new mappings, look-ups, memory, and a flood of refused packets"),
     "pps": (pps.run, "small packets a second: the kernel, nft, bare XDP, mapxdp on TC and XDP"),
+    "drops": (drops.run, "invalid packets from the WAN, by the reason they are dropped for"),
     "rules": (rules.run, "forwarding rules: packets to other CEs, by how many rules there are"),
 }
 

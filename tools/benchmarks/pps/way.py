@@ -54,13 +54,25 @@ class Connection:
 
     def down_from(self, domain: Domain, port: int) -> bytes:
         """The answer through a MAP domain, to the external port."""
-        if domain.dmr is not None:
-            source = rfc6052.embed(domain.dmr, REMOTE)
-            return _from_wan(_ipv6(source, domain.map_address, _UDP, _udp(
-                source.packed + domain.map_address.packed, REMOTE_PORT, port)))  # fmt: skip
-        assert domain.br is not None  # by Domain
-        inner = _ipv4(REMOTE, domain.ipv4.network_address, REMOTE_PORT, port)
-        return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner))
+        return down_between(domain, REMOTE, port)
+
+
+def down_between(domain: Domain, remote: IPv4Address, port: int) -> bytes:
+    """From a remote to a port of a CE's."""
+    if domain.dmr is None:
+        return inner_to(domain, domain.ipv4.network_address, port, remote)
+    source = rfc6052.embed(domain.dmr, remote)
+    addresses = source.packed + domain.map_address.packed
+    return _from_wan(_ipv6(source, domain.map_address, _UDP, _udp(addresses, REMOTE_PORT, port)))
+
+
+def inner_to(
+    domain: Domain, destination: IPv4Address, port: int, remote: IPv4Address = REMOTE
+) -> bytes:
+    """From a remote, in the tunnel of a CE's BR, to any address."""
+    assert domain.br is not None  # by Domain, where there is a tunnel
+    inner = _ipv4(remote, destination, REMOTE_PORT, port)
+    return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner))
 
 
 def _from_wan(packet: bytes) -> bytes:
