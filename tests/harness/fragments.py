@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -164,25 +164,30 @@ def wan_payload(ce_domain: Domain, protocol: str, body: bytes, port: int) -> tup
 
 
 def put_together(pieces: Iterable[bytes]) -> bytes:
-    """The one datagram that the packets are, without a tunnel header."""
-    whole = _put_together(list(pieces))
-    if whole[0] >> 4 == 6 and whole[6] == packets.IPV4:
-        return _put_together([whole[40:]])
-    return whole
+    """The one datagram that the packets are, without a tunnel header.
+
+    Both a tunnel's packets and what is in them may be fragments. AssertionError where something is
+    missing.
+    """
+    wholes = list(_wholes(list(pieces)))
+    if all(whole[0] >> 4 == 6 and whole[6] == packets.IPV4 for whole in wholes):
+        wholes = [whole[40:] for whole in wholes]
+    if all(whole[0] >> 4 == 4 for whole in wholes):
+        return _put_ipv4_together(wholes)
+    assert len(wholes) == 1, "some of the packets are fragments, others are not"
+    return wholes[0]
 
 
-def _put_together(pieces: Sequence[bytes]) -> bytes:
-    if pieces[0][0] >> 4 == 4:
-        return _put_ipv4_together(pieces)
-    if all(piece[6] == packets.IPV4 for piece in pieces):
-        return _put_ipv4_together([piece[40:] for piece in pieces])
-    outer = [piece for piece in pieces if piece[6] == FRAGMENT]
-    if not outer:
-        assert len(pieces) == 1
-        return pieces[0]
-    if len(outer) == len(pieces):
-        return bytes(defragment6([IPv6(piece) for piece in pieces]))
-    raise AssertionError("some of the packets are fragments, others are not")
+def _wholes(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """Packets as they are but for fragments of IPv6, which are put together."""
+    groups: dict[bytes, list[bytes]] = {}
+    for piece in pieces:
+        if piece[0] >> 4 == 6 and piece[6] == FRAGMENT:
+            groups.setdefault(piece[44:48], []).append(piece)
+        else:
+            yield piece
+    for group in groups.values():
+        yield bytes(defragment6([IPv6(piece) for piece in group]))
 
 
 def _put_ipv4_together(pieces: Sequence[bytes]) -> bytes:

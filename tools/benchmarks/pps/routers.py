@@ -24,7 +24,6 @@ from mapxdp.datapath import instance, libbpf, xdp
 from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, open_links
 from mapxdp.model.domain import Domain, Mode
-from mapxdp.observed import MappingKind
 
 _MASQUERADE = """table ip bench {
     chain postrouting {
@@ -54,7 +53,6 @@ class Router:
             return {
                 (str(mapping.host), mapping.host_port): mapping.port
                 for mapping in take().mappings
-                if mapping.kind is MappingKind.OWN
             }
 
 
