@@ -33,7 +33,7 @@ _MASQUERADE = """table ip bench {
 }
 """
 _BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
-_RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 9)
+_RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,7 @@ class Router:
         """Of a CE's mappings, by LAN endpoint."""
         with snapshot.watching(self.name) as take:
             return {
-                (str(mapping.host), mapping.host_port): mapping.port
-                for mapping in take().mappings
+                (str(mapping.host), mapping.host_port): mapping.port for mapping in take().mappings
             }
 
 
@@ -95,7 +94,7 @@ def bare_xdp(label: str, ends: Ends) -> Iterator[Router]:
 
 @contextmanager
 def edge(label: str, ends: Ends, mode: Mode, accelerator: str) -> Iterator[Router]:
-    """A CE with half an address; ``accelerator`` is "off", "tc" or "xdp"."""
+    """A CE with a whole address, so that it has ports enough; ``accelerator``: off, tc or xdp."""
     with _built(label) as made, ExitStack() as closing:
         _ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
         _ip(f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
