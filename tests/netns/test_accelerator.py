@@ -13,9 +13,10 @@ import pytest
 
 from harness.lab import running_lab
 from harness.waiting import comes_true
-from mapxdp import ce, netns, record, sessions, snapshot
+from mapxdp import ce, cli, health, netns, record, sessions, snapshot
 from mapxdp.config import parse
 from mapxdp.datapath import shortcuts
+from mapxdp.datapath.maps import MapSet
 from mapxdp.lab import clients, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
@@ -91,12 +92,13 @@ def in_ce(lab: Running, *command: str) -> None:
         subprocess.run(command, check=True, timeout=10, capture_output=True)
 
 
-def flush(lab: Running) -> int:
+@contextmanager
+def tables(lab: Running) -> Iterator[MapSet]:
     running = record.load(lab.lab.instance)
     assert running is not None
     config = parse(running.config_text, running.config_path)
     with shortcuts.opened(running.name, config, running.accelerator != "none") as maps:
-        return shortcuts.end_all(maps)
+        yield maps
 
 
 def test_all_but_the_first_packets(lab: Running) -> None:
@@ -115,6 +117,27 @@ def test_where_it_runs_is_known(lab: Running) -> None:
     assert running is not None
     wanted = "xdp" if lab.lab.datapath == "xdp" else "tc"
     assert (running.accelerator, running.accelerated) == (wanted, lab.lab.lan)
+    checked = health.check(running)
+    assert [entry for entry in checked if entry.problem] == []
+    assert sum(entry.what.startswith("accelerator: ") for entry in checked) == 1 + 2 * len(
+        lab.lab.lan
+    )
+
+
+def test_both_directions_can_be_looked_at(lab: Running) -> None:
+    with talking(lab) as talk:
+        assert talk.exchange(10) == 10
+        port = talk.sock.getsockname()[1]
+        with tables(lab) as maps:
+            up = [x for x in shortcuts.live(maps, "shortcuts_46") if x.port == port]
+            down = [x for x in shortcuts.live(maps, "shortcuts_64") if x.translated_port == port]
+    assert [(str(x.local), str(x.remote), x.remote_port, x.is_confirmed) for x in up] == [
+        (CLIENT, SERVER_IPV4, UDP_PORT, True)
+    ]
+    own = str(lab.lab.domain.ipv4_address)
+    assert [(str(x.local), str(x.remote), x.remote_port, x.port, x.is_confirmed) for x in down] == [
+        (own, SERVER_IPV4, UDP_PORT, up[0].translated_port, True)
+    ]
 
 
 def test_one_hop_less_each_way(lab: Running) -> None:
@@ -158,7 +181,9 @@ def test_a_firewall_rule_takes_effect_at_a_flush(
         in_ce(lab, *firewall, "ip", end, CLIENT, "udp", "dport" if end == "saddr" else "sport",
               str(UDP_PORT), "drop")  # fmt: skip
         assert talk.exchange(3) == 3
-        assert flush(lab) > 0
+        assert cli.main(["flush", lab.lab.instance]) == 0
+        with tables(lab) as maps:
+            assert shortcuts.confirmed(maps) == 0
         assert talk.exchange(3) == 0
         in_ce(lab, "nft", "flush", "chain", "ip", "wall", "forward")
         assert comes_true(lambda: talk.exchange(1) == 1, 10)

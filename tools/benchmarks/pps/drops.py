@@ -44,7 +44,9 @@ def run(effort: Effort, report: Report) -> None:
         with pinned_to(cpus()[0]), ExitStack() as stack:
             kinds: list[_Kind] = []
             for mode in (Mode.MAP_T, Mode.MAP_E):
-                router = stack.enter_context(routers.edge(f"{mode}-drops", ends, mode, "off"))
+                router = stack.enter_context(
+                    routers.edge(f"{mode}-drops", ends, mode, "off", routers.HALF_ADDRESS)
+                )
                 assert router.domain is not None  # of an edge
                 for reason, frame in _invalid(router.domain).items():
                     player = stack.enter_context(Player([frame], None))

@@ -33,7 +33,9 @@ _MASQUERADE = """table ip bench {
 }
 """
 _BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
-_RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"), 8)
+_RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"))
+#: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two.
+WHOLE_ADDRESS, HALF_ADDRESS = 8, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +95,18 @@ def bare_xdp(label: str, ends: Ends) -> Iterator[Router]:
 
 
 @contextmanager
-def edge(label: str, ends: Ends, mode: Mode, accelerator: str) -> Iterator[Router]:
-    """A CE with a whole address, so that it has ports enough; ``accelerator``: off, tc or xdp."""
+def edge(
+    label: str, ends: Ends, mode: Mode, accelerator: str, ea_length: int = WHOLE_ADDRESS
+) -> Iterator[Router]:
+    """A CE, by default with a whole address, so that it has ports enough.
+
+    ``accelerator`` is "off", "tc" or "xdp".
+    """
     with _built(label) as made, ExitStack() as closing:
         _ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
         _ip(f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
         _ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
-        text = _config(made.name, mode, accelerator)
+        text = _config(made.name, mode, accelerator, ea_length)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
             file.flush()
@@ -119,9 +126,9 @@ def edge(label: str, ends: Ends, mode: Mode, accelerator: str) -> Iterator[Route
         yield Router(made.name, made.lan, made.wan, programs, domain)
 
 
-def _config(name: str, mode: Mode, accelerator: str) -> str:
+def _config(name: str, mode: Mode, accelerator: str, ea_length: int) -> str:
     far_end = 'dmr = "2001:db8:ffff::/64"' if mode.translates else 'br = "2001:db8:ffff::1"'
-    ipv6, ipv4, ea_length = _RULE
+    ipv6, ipv4 = _RULE
     return f"""\
 [ce]
 name = "{name}"
