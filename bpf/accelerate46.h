@@ -14,7 +14,6 @@ enum { LAST_HOP = 1 };
 struct accelerated_46 {
 	struct upstream packet;
 	struct shortcut *shortcut;
-	struct mapping *mapping;
 };
 
 /* The router's one hop less, and the checksum of the header with it (RFC 1624). */
@@ -32,6 +31,15 @@ INLINE __u32 longest_piece(__u32 total_length, __u32 headers, __u32 segment)
 	return segment ? headers + segment : total_length;
 }
 
+/* Of a connection nobody opens or closes, and with a checksum. */
+INLINE _Bool is_simple_transport(struct transport *transport)
+{
+	if (changes_connection(transport) || lacks_checksum(transport))
+		return 0;
+	transport->tcp_flags = 0; /* known to the compiler */
+	return 1;
+}
+
 /* Whole, without options, of a connection nobody opens or closes, and of a size to be sent. */
 INLINE _Bool is_simple_46(const struct config *config, const void *data, const void *end,
 			  __u32 offset, __u32 available, __u32 segment, struct upstream *packet)
@@ -39,12 +47,10 @@ INLINE _Bool is_simple_46(const struct config *config, const void *data, const v
 	if (parse_ipv4(data, end, offset, available, &packet->ipv4) || packet->ipv4.is_fragment ||
 	    has_options(&packet->ipv4.header) || packet->ipv4.header.ttl <= LAST_HOP)
 		return 0;
-	/* Known to the compiler, here and below. */
-	packet->ipv4.is_fragment = 0;
+	packet->ipv4.is_fragment = 0; /* known to the compiler */
 	if (parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport) ||
-	    changes_connection(&packet->transport) || lacks_checksum(&packet->transport))
+	    !is_simple_transport(&packet->transport))
 		return 0;
-	packet->transport.tcp_flags = 0;
 	return fits_46(config, packet, segment) && !has_to_be_cut(config, packet, segment);
 }
 
@@ -56,20 +62,19 @@ INLINE struct shortcut *shortcut_46(const struct config *config, const struct up
 		shortcut_key(transport->index, ipv4->source, transport->source_port,
 			     ipv4->destination, transport->destination_port);
 
-	return find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
+	return find_shortcut(MAP(shortcuts_46), config, &key);
 }
 
 /* Once a tick: the kernel's routes, and what the remote is permitted by being sent to. */
 INLINE _Bool check_46(void *context, const struct config *config, struct routed packet,
-		      const struct accelerated_46 *out)
+		      const struct accelerated_46 *out, const struct mapping *mapping)
 {
 	struct applicant applicant = applicant_for(config, &out->packet);
 
 	if (!leads_where_it_did(context, out->shortcut, packet))
 		return 0;
-	if (out->shortcut->owner_state == SLOT_EIM &&
-	    READ_ONCE(out->mapping->peer) != applicant.peer)
-		permit(&applicant, out->mapping, out->shortcut->mapping);
+	if (out->shortcut->owner_state == SLOT_EIM && READ_ONCE(mapping->peer) != applicant.peer)
+		permit(&applicant, mapping, out->shortcut->mapping);
 	return 1;
 }
 
@@ -87,17 +92,17 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 		.tos = ipv4->tos,
 	};
 	__u32 now = current_tick(config);
+	struct mapping *mapping = usable_mapping(out->shortcut, local_port_of(out->shortcut), now);
 
-	out->mapping = usable_mapping(out->shortcut, local_port_of(out->shortcut), now);
-	if (!out->mapping)
+	if (!mapping)
 		return 0;
 	if (is_to_be_checked(out->shortcut, now) &&
-	    !note_check(out->shortcut, check_46(context, config, packet, out), now))
+	    !note_check(out->shortcut, check_46(context, config, packet, out, mapping), now))
 		return 0;
 	if (longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
 		return 0;
-	if (READ_ONCE(out->mapping->tick_46) != now)
-		WRITE_ONCE(out->mapping->tick_46, now);
+	if (READ_ONCE(mapping->tick_46) != now)
+		WRITE_ONCE(mapping->tick_46, now);
 	count_hop(ipv4);
 	return 1;
 }

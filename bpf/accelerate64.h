@@ -8,15 +8,6 @@
 #include "accelerate46.h"
 #include "translate64.h"
 
-/* Of a connection nobody opens or closes, and with a checksum. */
-INLINE _Bool is_simple_transport(struct transport *transport)
-{
-	if (changes_connection(transport) || lacks_checksum(transport))
-		return 0;
-	transport->tcp_flags = 0; /* known to the compiler */
-	return 1;
-}
-
 INLINE struct shortcut *shortcut_64(const struct config *config, const struct transport *transport,
 				    __be32 source)
 {
@@ -24,7 +15,7 @@ INLINE struct shortcut *shortcut_64(const struct config *config, const struct tr
 		shortcut_key(transport->index, config->ipv4, transport->destination_port, source,
 			     transport->source_port);
 
-	return find_shortcut(MAP(shortcuts_64), config, &key, shortcut_hash(config, &key));
+	return find_shortcut(MAP(shortcuts_64), config, &key);
 }
 
 /* MAP-T: whether the packet takes a shortcut. */

@@ -49,8 +49,7 @@ INLINE void learn_64(struct __sk_buff *skb, const struct config *config, struct 
 		shortcut_key(answer->transport.index, config->ipv4, up->translated_port,
 			     answer->ipv4.header.source, answer->transport.source_port);
 	struct shortcut *fresh = shortcut_in_work();
-	struct shortcut *old =
-		find_shortcut(MAP(shortcuts_64), config, &key, shortcut_hash(config, &key));
+	struct shortcut *old = find_shortcut(MAP(shortcuts_64), config, &key);
 
 	if (!fresh)
 		return;
@@ -88,7 +87,7 @@ INLINE int tc_confirm(struct __sk_buff *skb)
 	key = shortcut_key(answer.transport.index, answer.ipv4.header.destination,
 			   answer.transport.destination_port, answer.ipv4.header.source,
 			   answer.transport.source_port);
-	up = find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
+	up = find_shortcut(MAP(shortcuts_46), config, &key);
 	if (!up)
 		return TC_ACT_UNSPEC;
 	life = READ_ONCE(up->life);

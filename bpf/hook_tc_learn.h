@@ -47,15 +47,18 @@ INLINE void learn_46(struct __sk_buff *skb, const struct config *config,
 {
 	const struct transport *transport = &packet->transport;
 	const struct ipv4_header *ipv4 = &packet->ipv4.header;
-	struct shortcut *fresh = shortcut_in_work();
 	struct applicant applicant;
 	struct shortcut_key key;
+	struct shortcut *fresh;
 	struct mapping *mapping;
 	struct shortcut *old;
 	__u64 flags;
 
-	if (!fresh || !L2_LENGTH || !config->shortcut_ticks || config->napt44 != NAPT44_BPF ||
+	if (!L2_LENGTH || !config->shortcut_ticks || config->napt44 != NAPT44_BPF ||
 	    changes_connection(transport) || lacks_checksum(transport) || has_options(ipv4))
+		return;
+	fresh = shortcut_in_work();
+	if (!fresh)
 		return;
 	applicant = applicant_for(config, packet);
 	fresh->host = ipv4->source;
@@ -70,7 +73,7 @@ INLINE void learn_46(struct __sk_buff *skb, const struct config *config,
 		return;
 	key = shortcut_key(transport->index, ipv4->source, transport->source_port,
 			   ipv4->destination, transport->destination_port);
-	old = find_shortcut(MAP(shortcuts_46), config, &key, shortcut_hash(config, &key));
+	old = find_shortcut(MAP(shortcuts_46), config, &key);
 	/* Known when an answer leaves into the LAN. */
 	if (old)
 		copy_words(fresh->own, old->own, OWN_WORDS);

@@ -84,8 +84,10 @@ INLINE __u16 remote_port_of(const struct shortcut *shortcut)
 }
 
 INLINE struct shortcut *find_shortcut(void *table, const struct config *config,
-				      const struct shortcut_key *key, __u64 hash)
+				      const struct shortcut_key *key)
 {
+	__u64 hash = shortcut_hash(config, key);
+
 #pragma clang loop unroll(full)
 	for (__u32 way = 0; way < SHORTCUT_WAYS; way++) {
 		struct shortcut *shortcut = shortcut_at(table, config, hash, way);
@@ -96,10 +98,20 @@ INLINE struct shortcut *find_shortcut(void *table, const struct config *config,
 	return 0;
 }
 
-/* A place that is nobody's any more, claimed; 0 where all are in use. */
-INLINE struct shortcut *claim_shortcut(void *table, const struct config *config, __u64 hash,
-				       __u32 now)
+/* True if the place, whose life was this, is ours alone now. */
+INLINE _Bool claim_place(struct shortcut *shortcut, __u64 life)
 {
+	__u64 claimed = shortcut_life(0, SHORTCUT_CLAIMED, 0);
+
+	return __sync_val_compare_and_swap(&shortcut->life, life, claimed) == life;
+}
+
+/* A place that is nobody's any more, claimed; 0 where all are in use. */
+INLINE struct shortcut *claim_shortcut(void *table, const struct config *config,
+				       const struct shortcut_key *key, __u32 now)
+{
+	__u64 hash = shortcut_hash(config, key);
+
 #pragma clang loop unroll(full)
 	for (__u32 way = 0; way < SHORTCUT_WAYS; way++) {
 		struct shortcut *shortcut = shortcut_at(table, config, hash, way);
@@ -112,8 +124,7 @@ INLINE struct shortcut *claim_shortcut(void *table, const struct config *config,
 		    (shortcut_state(life) != SHORTCUT_FREE &&
 		     shortcut_ticks_left(life, now) >= -GRACE_TICKS))
 			continue;
-		if (__sync_val_compare_and_swap(&shortcut->life, life,
-						shortcut_life(0, SHORTCUT_CLAIMED, 0)) == life)
+		if (claim_place(shortcut, life))
 			return shortcut;
 	}
 	return 0;

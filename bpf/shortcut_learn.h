@@ -101,11 +101,10 @@ INLINE void keep_shortcut(void *table, const struct config *config, const struct
 			return end_shortcut(old, former, now);
 		if (shortcut_ticks_left(former, now) >= -GRACE_TICKS)
 			return;
-		if (__sync_val_compare_and_swap(&old->life, former,
-						shortcut_life(0, SHORTCUT_CLAIMED, 0)) == former)
+		if (claim_place(old, former))
 			place = old;
 	} else {
-		place = claim_shortcut(table, config, shortcut_hash(config, key), now);
+		place = claim_shortcut(table, config, key, now);
 	}
 	if (place)
 		open_shortcut(place, key, fresh, life, now);
