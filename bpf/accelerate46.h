@@ -25,6 +25,15 @@ INLINE void count_hop(struct ipv4_header *ipv4)
 	ipv4->checksum = checksum_after(ipv4->checksum, before, net16(ipv4->ttl << 8));
 }
 
+/* The sum of the pseudo header of a whole packet without options. */
+INLINE __u64 pseudo_header_ipv4(const struct ipv4_view *ipv4)
+{
+	__u16 length = ipv4->total_length - sizeof(ipv4->header);
+
+	return (__u64)ipv4->header.source + ipv4->header.destination +
+	       net16(ipv4->header.protocol) + net16(length);
+}
+
 /* Octets of the longest IPv4 packet on the wire: pieces of `segment` payload octets, if not 0. */
 INLINE __u32 longest_piece(__u32 total_length, __u32 headers, __u32 segment)
 {

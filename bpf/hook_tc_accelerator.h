@@ -34,11 +34,11 @@ INLINE int tc_take_shortcut(struct __sk_buff *skb, const struct shortcut *shortc
 }
 
 /* How a mode turns the packet into IPv6 and writes it. */
-typedef enum reason (*accelerated_step)(struct __sk_buff *skb, const struct config *config,
-					const struct accelerated_46 *up);
+typedef enum reason (*accelerated_step_46)(struct __sk_buff *skb, const struct config *config,
+					   const struct accelerated_46 *up);
 
 /* From the LAN. */
-INLINE int tc_lan(struct __sk_buff *skb, accelerated_step emit)
+INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 emit)
 {
 	const struct config *config = active_config();
 	__u32 bytes = tc_network_length(skb);
@@ -60,6 +60,34 @@ INLINE int tc_lan(struct __sk_buff *skb, accelerated_step emit)
 	if (reason)
 		return tc_finish(DIRECTION_46, reason, packets, bytes);
 	return tc_take_shortcut(skb, up.shortcut, DIRECTION_46, packets, bytes);
+}
+
+/* How a mode turns the packet into IPv4 and writes it. */
+typedef enum reason (*accelerated_step_64)(struct __sk_buff *skb, const struct config *config,
+					   struct accelerated_64 *down);
+
+/* From the domain. */
+INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_64 emit)
+{
+	const struct config *config = active_config();
+	struct accelerated_64 down;
+	enum reason reason;
+	__u32 headers;
+	__u32 packets;
+
+	if (!tc_may_accelerate(skb, ETHERTYPE_IPV6) ||
+	    !mode.read(config, tc_data(skb), tc_end(skb), L2_LENGTH, tc_network_length(skb), &down))
+		return TC_ACT_UNSPEC;
+	headers = sizeof(struct ipv4_header) + mode.transport(&down)->header_length;
+	if (!takes_shortcut_64(skb, config, skb->ifindex,
+			       longest_piece(down.length, headers, skb->gso_size), &down,
+			       mode.ends(&down)))
+		return TC_ACT_UNSPEC;
+	packets = tc_segments(skb, headers_length(mode.transport(&down)));
+	reason = emit(skb, config, &down);
+	if (reason)
+		return tc_finish(DIRECTION_64, reason, packets, down.length);
+	return tc_take_shortcut(skb, down.shortcut, DIRECTION_64, packets, down.length);
 }
 
 #endif

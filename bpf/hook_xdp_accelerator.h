@@ -22,19 +22,11 @@ INLINE int xdp_finish(int verdict, enum direction direction, __u32 bytes)
 }
 
 /* How a mode turns the packet into IPv6 and writes it. */
-typedef int (*xdp_emit_step)(struct xdp_md *frame, const struct config *config,
-			     const struct accelerated_46 *up);
-
-INLINE __u64 pseudo_header_ipv4(const struct ipv4_view *ipv4)
-{
-	__u16 length = ipv4->total_length - sizeof(ipv4->header);
-
-	return (__u64)ipv4->header.source + ipv4->header.destination +
-	       net16(ipv4->header.protocol) + net16(length);
-}
+typedef int (*xdp_emit_step_46)(struct xdp_md *frame, const struct config *config,
+				const struct accelerated_46 *up);
 
 /* From the LAN. */
-INLINE int xdp_lan(struct xdp_md *frame, xdp_emit_step emit)
+INLINE int xdp_lan(struct xdp_md *frame, xdp_emit_step_46 emit)
 {
 	const struct config *config = active_config();
 	struct accelerated_46 up;
@@ -53,6 +45,27 @@ INLINE int xdp_lan(struct xdp_md *frame, xdp_emit_step emit)
 	    !takes_shortcut_46(frame, config, frame->ingress_ifindex, 0, &up))
 		return XDP_PASS;
 	return xdp_finish(emit(frame, config, &up), DIRECTION_46, up.packet.ipv4.total_length);
+}
+
+/* How a mode turns the packet into IPv4 and writes it. */
+typedef int (*xdp_emit_step_64)(struct xdp_md *frame, const struct config *config,
+				struct accelerated_64 *down);
+
+/* From the domain. */
+INLINE int xdp_wan(struct xdp_md *frame, struct mode_64 mode, xdp_emit_step_64 emit)
+{
+	const struct config *config = active_config();
+	struct accelerated_64 down;
+
+	if (!xdp_is_of_type(frame, ETHERTYPE_IPV6) ||
+	    !mode.read(config, xdp_data(frame), xdp_end(frame), L2_LENGTH,
+		       xdp_network_length(frame), &down) ||
+	    is_checksum_pending(mode.transport(&down), down.pseudo_header) ||
+	    !xdp_is_for(frame, down.shortcut) ||
+	    !takes_shortcut_64(frame, config, frame->ingress_ifindex, down.length, &down,
+			       mode.ends(&down)))
+		return XDP_PASS;
+	return xdp_finish(emit(frame, config, &down), DIRECTION_64, down.length);
 }
 
 #endif

@@ -25,31 +25,20 @@ PROGRAM int mape_xdp_lan(struct xdp_md *frame)
 	return xdp_lan(frame, xdp_encapsulate_46);
 }
 
+INLINE int xdp_decapsulate_64(struct xdp_md *frame, const struct config *config,
+			      struct accelerated_64 *down)
+{
+	struct decapsulation_64 out = {};
+
+	make_encapsulated(config, xdp_data(frame), xdp_end(frame), down, &out);
+	return xdp_write(frame, -(__s32)sizeof(struct ipv6_header), &out.ipv4, sizeof(out.ipv4),
+			 &down->encapsulated.transport, &out.change, down->shortcut,
+			 ETHERTYPE_IPV4);
+}
+
 PROGRAM int mape_xdp_wan(struct xdp_md *frame)
 {
-	const struct config *config = active_config();
-	struct encapsulated_64 packet;
-	struct decapsulation_64 out = {};
-	struct shortcut *shortcut;
-	__u32 length;
-	int verdict;
-
-	if (!xdp_is_of_type(frame, ETHERTYPE_IPV6))
-		return XDP_PASS;
-	shortcut = encapsulated_shortcut_64(config, xdp_data(frame), xdp_end(frame), L2_LENGTH,
-					    xdp_network_length(frame), &packet);
-	length = packet.inner.total_length;
-	if (!shortcut ||
-	    is_checksum_pending(&packet.transport, pseudo_header_ipv4(&packet.inner)) ||
-	    !xdp_is_for(frame, shortcut) ||
-	    !takes_shortcut_64(frame, config, frame->ingress_ifindex, length, packet.tos, shortcut,
-			       &packet.ends))
-		return XDP_PASS;
-	count_hop(&packet.inner.header);
-	decapsulate_64(config, xdp_data(frame), xdp_end(frame), &packet, &out);
-	verdict = xdp_write(frame, -(__s32)sizeof(struct ipv6_header), &out.ipv4, sizeof(out.ipv4),
-			    &packet.transport, &out.change, shortcut, ETHERTYPE_IPV4);
-	return xdp_finish(verdict, DIRECTION_64, length);
+	return xdp_wan(frame, mode_encapsulated(), xdp_decapsulate_64);
 }
 
 INLINE enum reason tc_encapsulate_46(struct __sk_buff *skb, const struct config *config,
@@ -67,36 +56,18 @@ PROGRAM int mape_tc_lan(struct __sk_buff *skb)
 	return tc_lan(skb, tc_encapsulate_46);
 }
 
+INLINE enum reason tc_decapsulate_64(struct __sk_buff *skb, const struct config *config,
+				     struct accelerated_64 *down)
+{
+	struct decapsulation_64 out = {};
+
+	make_encapsulated(config, tc_data(skb), tc_end(skb), down, &out);
+	return emit_64(skb, &down->encapsulated.transport, &out);
+}
+
 PROGRAM int mape_tc_wan(struct __sk_buff *skb)
 {
-	const struct config *config = active_config();
-	struct encapsulated_64 packet;
-	struct decapsulation_64 out = {};
-	struct shortcut *shortcut;
-	enum reason reason;
-	__u32 packets;
-	__u32 length;
-
-	if (!tc_may_accelerate(skb, ETHERTYPE_IPV6))
-		return TC_ACT_UNSPEC;
-	shortcut = encapsulated_shortcut_64(config, tc_data(skb), tc_end(skb), L2_LENGTH,
-					    tc_network_length(skb), &packet);
-	if (!shortcut)
-		return TC_ACT_UNSPEC;
-	length = packet.inner.total_length;
-	if (!takes_shortcut_64(skb, config, skb->ifindex,
-			       longest_piece(length,
-					     sizeof(out.ipv4) + packet.transport.header_length,
-					     skb->gso_size),
-			       packet.tos, shortcut, &packet.ends))
-		return TC_ACT_UNSPEC;
-	count_hop(&packet.inner.header);
-	packets = tc_segments(skb, headers_length(&packet.transport));
-	decapsulate_64(config, tc_data(skb), tc_end(skb), &packet, &out);
-	reason = emit_64(skb, &packet.transport, &out);
-	if (reason)
-		return tc_finish(DIRECTION_64, reason, packets, length);
-	return tc_take_shortcut(skb, shortcut, DIRECTION_64, packets, length);
+	return tc_wan(skb, mode_encapsulated(), tc_decapsulate_64);
 }
 
 PROGRAM int mape_confirm(struct __sk_buff *skb)
