@@ -50,13 +50,12 @@ def remove_former(plan: Plan, links: Links, journal: Journal) -> None:
     """Detaches what a former ``up`` attached and the plan has no more use for."""
     chosen = plan.accelerator
     kept = {_where(at) for at in places.of_accelerator(chosen.hook, plan.link, chosen.lans)}
-    kept |= {_where(at) for at in places.of_translator(plan.link)}
     in_use = {link.name for link in chosen.lans}
     former = [link for name in journal.record.accelerated if (link := _find(links, name))]
     for hook in (AcceleratorHook.TC, AcceleratorHook.XDP):
         for place in places.of_accelerator(hook, plan.link, tuple(former)):
             if _where(place) not in kept:
-                _detach(place, links, plan.config.name)
+                place.detach(links, plan.config.name)
     for link in former:
         if link.name not in in_use and link.name in journal.record.added_clsact_on:
             links.delete_clsact(link)
@@ -79,13 +78,6 @@ def detach_from(link: Link, links: Links, name: str) -> None:
     places.detach_xdp(link, name)
     for hook in Hook:
         links.detach(link, hook, name)
-
-
-def _detach(place: Place, links: Links, name: str) -> None:
-    if place.hook is None:
-        places.detach_xdp(place.link, name)
-    else:
-        links.detach(place.link, place.hook, name, place.preference)
 
 
 def _where(place: Place) -> tuple[int, Hook | None, int]:

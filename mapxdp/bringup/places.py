@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mapxdp.datapath import instance, libbpf, xdp
+from mapxdp.datapath import instance, xdp
 from mapxdp.links import ACCELERATOR_PREFERENCE, FILTER_PREFERENCE, Hook, Link, Links
 from mapxdp.model.accelerator import AcceleratorHook
 
@@ -29,7 +28,7 @@ class Place:
     def attach(self, links: Links, name: str, program: int, former: int | None) -> None:
         """Attaches an open program, in one step in place of ``former``."""
         if self.hook is None:
-            is_there = former is not None and _is_attached(self.link, former)
+            is_there = former is not None and xdp.is_attached(self.link.index, former)
             xdp.attach(self.link.name, self.link.index, program, former if is_there else None)
         else:
             links.attach(self.link, self.hook, program, name, self.preference)
@@ -37,13 +36,14 @@ class Place:
     def is_taken(self, links: Links, name: str) -> bool:
         """True if a program of the instance is attached."""
         if self.hook is None:
-            return _has_xdp_of(self.link, name)
+            with instance.opened_accelerators(name) as programs:
+                return any(xdp.is_attached(self.link.index, program) for program in programs)
         return links.is_attached(self.link, self.hook, name, self.preference)
 
-    def detach(self, links: Links, name: str, program: int) -> None:
-        """Removes the program, if it is there."""
+    def detach(self, links: Links, name: str) -> None:
+        """Removes what the instance has there, if it is pinned still, and no other's."""
         if self.hook is None:
-            xdp.detach(self.link.index, program)
+            detach_xdp(self.link, name)
         else:
             links.detach(self.link, self.hook, name, self.preference)
 
@@ -83,29 +83,13 @@ def attach_all(
         program, before = programs[place.pin], former.get(place.pin)
         place.attach(links, name, program, before)
         if before is None:
-            undo.callback(place.detach, links, name, program)
+            undo.callback(place.detach, links, name)
         else:
             undo.callback(place.attach, links, name, before, program)
 
 
-def detach_xdp(link: Link, name: str) -> bool:
-    """Removes the XDP program of an instance from an interface; True if there was one."""
-    found = False
-    for program in instance.pinned_xdp_programs(name):
-        if _is_attached(link, program):
+def detach_xdp(link: Link, name: str) -> None:
+    """Removes the XDP program of an instance from an interface, if there is one."""
+    with instance.opened_accelerators(name) as programs:
+        for program in programs:
             xdp.detach(link.index, program)
-            found = True
-        os.close(program)
-    return found
-
-
-def _has_xdp_of(link: Link, name: str) -> bool:
-    programs = instance.pinned_xdp_programs(name)
-    found = any(_is_attached(link, program) for program in programs)
-    for program in programs:
-        os.close(program)
-    return found
-
-
-def _is_attached(link: Link, program: int) -> bool:
-    return xdp.attached_program(link.index) == libbpf.program_id(program)

@@ -172,12 +172,17 @@ def _open_pins(run: Path, pins: Iterable[str]) -> Iterator[tuple[str, int]]:
             yield pin, libbpf.open_pinned(run / pin)
 
 
-def pinned_xdp_programs(name: str) -> list[int]:
-    """The accelerator's programs of every run of an instance, opened: the caller closes them."""
+@contextmanager
+def opened_accelerators(name: str) -> Iterator[list[int]]:
+    """The programs at XDP or TC ingress that every run of an instance pinned, meanwhile open."""
     pins = [accelerator_pin(part) for part in ("wan", "lan")]
-    return [
-        fd for run in bpffs.runs(bpffs.instance_directory(name)) for _, fd in _open_pins(run, pins)
-    ]
+    with ExitStack() as closing:
+        programs = []
+        for run in bpffs.runs(bpffs.instance_directory(name)):
+            for _, fd in _open_pins(run, pins):
+                closing.callback(os.close, fd)
+                programs.append(fd)
+        yield programs
 
 
 @contextmanager

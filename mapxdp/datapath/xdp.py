@@ -19,11 +19,11 @@ class _AttachOptions(ctypes.Structure):
     _fields_ = [("sz", ctypes.c_size_t), ("old_prog_fd", ctypes.c_int)]
 
 
-def attached_program(ifindex: int) -> int | None:
-    """The kernel's number for the program on an interface; None where there is none."""
+def is_attached(ifindex: int, program: int) -> bool:
+    """True if this open program is the one on an interface."""
     number = ctypes.c_uint32()
     result = libbpf.library().bpf_xdp_query_id(ifindex, _DRIVER_MODE, ctypes.byref(number))
-    return number.value or None if result == 0 else None
+    return result == 0 and number.value == libbpf.program_id(program)
 
 
 def attach(interface: str, ifindex: int, program: int, former: int | None) -> None:
@@ -45,7 +45,7 @@ def attach(interface: str, ifindex: int, program: int, former: int | None) -> No
 
 def detach(ifindex: int, program: int) -> None:
     """Removes an open program from an interface, if it is there, and no other."""
-    if attached_program(ifindex) == libbpf.program_id(program):
+    if is_attached(ifindex, program):
         _set(ifindex, -1, _REPLACE, program)
 
 
