@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from harness import packets
-from harness.ce import ETHERNET, WAN_MTU, LoadedCe, without_padding
+from harness.ce import ETHER_TYPE, ETHERNET, WAN_MTU, LoadedCe, without_padding
 from mapxdp import host, netns
 from mapxdp.datapath import libbpf, programs
 from mapxdp.datapath.libbpf import RunResult
@@ -31,12 +31,11 @@ _GATEWAY, _WAN = ETHERNET[:6], ETHERNET[6:]
 _LAN = bytes.fromhex("020000000003")
 _LAN_ROUTER = bytes.fromhex("020000000004")
 _LAN_HOSTS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-_ETHER_TYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _XDP_PASS, _XDP_REDIRECT, _TC_PASS = 2, 4, 0xFFFFFFFF
 
 
 class Router:
-    """The namespace. A context manager; it goes with the process at the latest."""
+    """The namespace; it goes with the process at the latest."""
 
     def __init__(self, ipv4_mtu: int) -> None:
         with ExitStack() as closing:
@@ -84,7 +83,6 @@ class AcceleratedCe(LoadedCe):
     def __init__(self, ce_domain: Domain, hook: AcceleratorHook, **capacities: int) -> None:
         self._hook = hook
         self._router = Router(ce_domain.ipv4_mtu(WAN_MTU))
-        self._shortcuts: programs.ProgramSet | None = None
         self.taken = 0
         super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
 
@@ -128,26 +126,22 @@ class AcceleratedCe(LoadedCe):
         It arrives with the hop that the kernel would count.
         """
         arriving = _with_another_hop(packet)
-        if arriving is None or ("ether_type" in fields and fields["ether_type"] not in (
-            0x0800, 0x86DD)):  # fmt: skip
+        ether_type = fields.get("ether_type", ETHER_TYPE.get(packet[0] >> 4))
+        if arriving is None or ether_type not in ETHER_TYPE.values():
             return None
         to = _LAN + _LAN_ROUTER if part == "lan" else _WAN + _GATEWAY
-        ether_type = fields.get("ether_type", 0).to_bytes(2, "big")
-        if ether_type == bytes(2):
-            ether_type = _ETHER_TYPE[packet[0] >> 4]
-        frame = to + ether_type + arriving
+        frame = _frame(to, ether_type, arriving)
         if len(frame) > 14 + WAN_MTU:
             return None
         result = self._run_accelerator(part, frame, fields)
         if result is None:
             return None
         gone = ETHERNET if part == "lan" else _LAN_ROUTER + _LAN
-        assert result.packet[:12] == gone
         self.taken += 1
         reason = self._reason_since(direction)
         assert reason is Reason.TRANSLATED
         made = result.packet[14:]
-        assert result.packet[12:14] == _ETHER_TYPE[made[0] >> 4]
+        assert result.packet == _frame(gone, ETHER_TYPE[made[0] >> 4], made)
         return Outcome(reason, (without_padding(made),))
 
     def _run_accelerator(self, part: str, frame: bytes, fields: dict[str, int]) -> RunResult | None:
@@ -173,7 +167,7 @@ class AcceleratedCe(LoadedCe):
         return result
 
     def _confirm(self, packet: bytes) -> None:
-        frame = _LAN_ROUTER + _LAN + _ETHER_TYPE[4] + packet
+        frame = _frame(_LAN_ROUTER + _LAN, ETHER_TYPE[4], packet)
         fd = self.programs.accelerator["confirm"].fd
         with self._router.entered():
             result = libbpf.run_program(fd, frame, context=context(ifindex=self._router.lan))
@@ -190,6 +184,10 @@ class AcceleratedCe(LoadedCe):
             return super()._tried(fd, frame, fields)
         with self._router.entered():
             return super()._tried(fd, frame, fields)
+
+
+def _frame(addresses: bytes, ether_type: int, packet: bytes) -> bytes:
+    return addresses + ether_type.to_bytes(2, "big") + packet
 
 
 def _xdp_context(length: int, ifindex: int) -> bytes:

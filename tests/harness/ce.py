@@ -30,7 +30,7 @@ FIRST_TICK = 1_000_000
 WAN_MTU = 1500
 
 ETHERNET = bytes.fromhex("020000000002 020000000001")
-_ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
+ETHER_TYPE = {4: 0x0800, 6: 0x86DD}
 _SHOT = 2
 _STOLEN = 4
 _FRAGMENT = 44
@@ -177,7 +177,7 @@ class LoadedCe:
 
     def _run(self, fd: int, direction: str, packet: bytes, fields: dict[str, int]) -> Outcome:
         version = packet[0] >> 4
-        ether_type = fields.pop("ether_type", _ETHER_TYPE.get(version, 0x0806))
+        ether_type = fields.pop("ether_type", ETHER_TYPE.get(version, 0x0806))
         frame = ETHERNET + ether_type.to_bytes(2, "big") + packet
         trial = self._tried(fd, frame, fields)
         reason = self._reason_since(direction)
@@ -304,7 +304,7 @@ def _crossed(frame: bytes) -> bytes:
     """A packet on the other side."""
     assert frame[:12] == ETHERNET, "the link-layer addresses were changed"
     packet = frame[14:]
-    assert int.from_bytes(frame[12:14], "big") == _ETHER_TYPE[packet[0] >> 4]
+    assert int.from_bytes(frame[12:14], "big") == ETHER_TYPE[packet[0] >> 4]
     return without_padding(packet)
 
 
