@@ -70,8 +70,9 @@ INLINE _Bool tc_is_icmp_error(struct __sk_buff *skb, const struct ipv4_header *i
 	       reports_an_error(type);
 }
 
-/* The packet becomes the ICMP error about it. False where that is not possible. A checksum that
- * a network card was to fill in stays pending in the quote; nobody reads it there. */
+/* The packet becomes the ICMP error about it; one of segments is none any more once its tail is
+ * cut. False where that is not possible. A checksum that a network card was to fill in stays
+ * pending in the quote; nobody reads it there. */
 INLINE _Bool tc_become_refusal(struct __sk_buff *skb, const struct tc_upstream *up, enum reason why)
 {
 	const struct ipv4_view *ipv4 = &up->packet.ipv4;
@@ -103,7 +104,7 @@ INLINE _Bool tc_may_tell(struct __sk_buff *skb, const struct tc_upstream *up, en
 {
 	const struct ipv4_view *ipv4 = &up->packet.ipv4;
 
-	return refusal_code(up->config, why) && !skb->gso_size && may_tell(&ipv4->header, why) &&
+	return refusal_code(up->config, why) && may_tell(&ipv4->header, why) &&
 	       refusal_quote(&ipv4->header) <= ipv4->total_length &&
 	       !tc_is_icmp_error(skb, &ipv4->header) &&
 	       take_budget(&the_pool()->refusal_budget, current_tick(up->config),

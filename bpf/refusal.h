@@ -80,6 +80,13 @@ INLINE __u16 told_mtu(const struct config *config, const struct ipv4_header *pac
 	return config->ipv4_mtu - (config->dmr_length && is_first ? FRAGMENT_HEADER_LENGTH : 0);
 }
 
+/* Without NAPT44 the CE's address may be the router's own, or that of the very host that is told:
+ * no kernel takes an error from itself. */
+INLINE __be32 refusal_source(const struct config *config)
+{
+	return config->napt44 == NAPT44_NONE ? config->icmp_error_source : config->ipv4;
+}
+
 /* An error from this CE about a packet of which `quoted` octets are quoted; `quote_sum`
  * is their sum. */
 INLINE void refuse_packet(const struct config *config, enum reason why,
@@ -93,7 +100,7 @@ INLINE void refuse_packet(const struct config *config, enum reason why,
 	out->ipv4.fragment = net16(IPV4_DONT_FRAGMENT);
 	out->ipv4.ttl = REFUSAL_TTL;
 	out->ipv4.protocol = PROTOCOL_ICMP;
-	out->ipv4.source = config->ipv4;
+	out->ipv4.source = refusal_source(config);
 	out->ipv4.destination = packet->source;
 	out->ipv4.checksum = ~header_sum(&out->ipv4);
 	out->icmp.type = ICMP_UNREACHABLE;

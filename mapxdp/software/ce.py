@@ -36,7 +36,7 @@ class CustomerEdge:
         self.napt44 = napt44 if napt44 is not None else new_napt44(domain, settings.policy)
         budget = Budget(self.napt44.now)
         self._refuser = Refuser(
-            domain.ipv4.network_address.packed,
+            _refusal_source(domain, settings).packed,
             settings.policy.refusal,
             settings.ipv4_mtu,
             budget,
@@ -93,6 +93,14 @@ class CustomerEdge:
     def upstream_destination(self, packet: bytes) -> IPv4Address:
         """Where an IPv4 packet goes that is this CE's to send; raises Refused for another."""
         return self._upstream.destination(packet)
+
+
+def _refusal_source(domain: Domain, settings: CeSettings) -> IPv4Address:
+    """Who says that a packet is refused. Without NAPT44 the CE's address may be the router's own,
+    or that of the very host that is told: no kernel takes an error from itself."""
+    if settings.translates_ports:
+        return domain.ipv4.network_address
+    return settings.translation.icmp_error_source
 
 
 def new_napt44(domain: Domain, policy: Napt44Policy) -> Napt44:

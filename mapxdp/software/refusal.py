@@ -30,12 +30,12 @@ _TTL = 64
 
 
 class Refuser:
-    """Answers refused packets, a few in each tick. ``own`` is the CE's IPv4 address."""
+    """Answers refused packets, a few in each tick. ``source`` is the errors'."""
 
     def __init__(
-        self, own: bytes, code: Refusal, ipv4_mtu: int, budget: Budget, *, translates: bool
+        self, source: bytes, code: Refusal, ipv4_mtu: int, budget: Budget, *, translates: bool
     ) -> None:
-        self._own = own
+        self._source = source
         self._codes: dict[Reason, int] = {
             **dict.fromkeys(_WANT_OF_PORTS, int(code)),
             Reason.TOO_BIG: _FRAGMENTATION_NEEDED,
@@ -69,7 +69,7 @@ class Refuser:
             ttl=_TTL,
             protocol=PROTO_ICMP,
             checksum=0,
-            source=self._own,
+            source=self._source,
             destination=packet[12:16],
             payload=with_icmp_checksum(kind + bytes(2) + mtu.to_bytes(4, "big") + _quoted(packet)),
         ).with_checksum()

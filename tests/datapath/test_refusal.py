@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP
@@ -13,9 +16,11 @@ from harness.ce import LoadedCe
 from harness.domains import domain
 from harness.exchange import lan_packet, send
 from harness.follower import Follower
+from harness.loaded import LoadedCes
 from harness.packets import HOST
 from harness.policies import strict
 from mapxdp.datapath import libbpf
+from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model.napt44 import Refusal
 from mapxdp.reasons import Reason
 
@@ -95,11 +100,14 @@ def test_so_many_in_a_tick_and_no_more(ce: LoadedCe) -> None:
         ce.advance(1)
 
 
-def test_a_packet_of_many_segments_is_refused_in_silence(ce: LoadedCe) -> None:
+def test_a_packet_of_many_segments_is_told_of_once(ce: LoadedCe) -> None:
     send(ce, "tcp", port=1)
     packet = lan_packet("tcp", port=2, flags=packets.ACK, payload=bytes(3000))
     outcome = ce.from_lan(packet, gso_size=1000, gso_segs=3)
-    assert (outcome.reason, outcome.answers) == (Reason.HOST_LIMIT, ())
+    assert outcome.reason is Reason.HOST_LIMIT
+    (answer,) = outcome.answers
+    assert answer[28:] == packet[:40]
+    assert packets.checksums_are_right(answer)
 
 
 def test_only_what_got_no_port_is_answered(ce: LoadedCe) -> None:
@@ -110,12 +118,12 @@ def test_only_what_got_no_port_is_answered(ce: LoadedCe) -> None:
     assert (reply.reason, reply.answers) == (Reason.NO_MAPPING, ())
 
 
-def too_big(ce: LoadedCe, protocol: str = "udp", **header: int) -> bytes:
+def too_big(ce: LoadedCe, protocol: str = "udp", **header: Any) -> bytes:
     """One octet more than what crosses the WAN whole."""
     plain = lan_packet(protocol)
     missing = ce.settings.ipv4_mtu + 1 - len(plain)
     packet = lan_packet(protocol, payload=bytes(1 + missing))
-    return packets.ipv4(packet[20:], packet[9], **header)  # type: ignore[arg-type]
+    return packets.ipv4(packet[20:], packet[9], **header)
 
 
 @pytest.mark.parametrize("protocol", QUOTED)
@@ -155,3 +163,17 @@ def test_hosts_are_not_charged_for_what_is_too_big(ce: LoadedCe) -> None:
     layout, spec = ce.maps.contract["host"], ce.maps.spec("hosts")
     hosts = [layout.unpack(value) for value in libbpf.lookup_all(ce.maps.fds["hosts"], spec)]
     assert not any(host["refused"] for host in hosts)
+
+
+@pytest.mark.parametrize("mode", ["map-t", "map-e"])
+def test_without_napt44_nobody_is_told_by_himself(mode: str, loaded_ces: LoadedCes) -> None:
+    """The CE's address is the router's own or the host's, whose kernel would take no error from
+    it."""
+    ce = loaded_ces.example(mode, napt44=Napt44Kind.NONE)
+    (answer,) = Follower(ce).from_lan(too_big(ce, source=PUBLIC)).answers
+    assert (IP(answer).src, IP(answer).dst) == ("192.0.0.8", PUBLIC)
+    assert packets.checksums_are_right(answer)
+    chosen = replace(ce.settings.translation, icmp_error_source=IPv4Address("198.51.100.1"))
+    ce = loaded_ces.example(mode, napt44=Napt44Kind.NONE, translation=chosen)
+    (answer,) = Follower(ce).from_lan(too_big(ce, source=PUBLIC)).answers
+    assert IP(answer).src == "198.51.100.1"
