@@ -10,6 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from mapxdp.model import rfc6052
 from mapxdp.model.domain import Domain
 from mapxdp.software.checksum import checksum
+from mapxdp.software.icmp_message import with_icmp_checksum, with_icmpv6_checksum
+from mapxdp.software.wire import PROTO_ICMP, PROTO_ICMPV6
 
 LAN_MAC, HOST_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 WAN_MAC, GATEWAY_MAC = bytes.fromhex("020000000003"), bytes.fromhex("020000000004")
@@ -21,6 +23,8 @@ _FIRST_PORT, REMOTE_PORT = 2000, 50000
 _PAYLOAD = bytes(22)
 _UDP, _IPV4 = 17, 4
 _TTL = 64
+_QUOTED = 18
+_PORT_UNREACHABLE, _PORT_UNREACHABLE_V6 = (3, 3), (1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,23 @@ def inner_to(
     return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner))
 
 
+def error_about(domain: Domain, port: int) -> bytes:
+    """That the remote's port is closed, as if the CE had sent it something from the port. It quotes
+    so much that the frame can be played: whole words."""
+    if domain.dmr is None:
+        about = _ipv4(domain.ipv4.network_address, REMOTE, port, REMOTE_PORT)[: 20 + _QUOTED]
+        inner = _ipv4_header(REMOTE, domain.ipv4.network_address, PROTO_ICMP, 8 + len(about))
+        error = with_icmp_checksum(bytes(_PORT_UNREACHABLE) + bytes(6) + about)
+        assert domain.br is not None  # by Domain, where there is a tunnel
+        return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner + error))
+    source = rfc6052.embed(domain.dmr, REMOTE)
+    addresses = domain.map_address.packed + source.packed
+    about = _ipv6(domain.map_address, source, _UDP, _udp(addresses, port, REMOTE_PORT))
+    message = bytes(_PORT_UNREACHABLE_V6) + bytes(6) + about[: 40 + _QUOTED]
+    error = with_icmpv6_checksum(message, source.packed, domain.map_address.packed)
+    return _from_wan(_ipv6(source, domain.map_address, PROTO_ICMPV6, error))
+
+
 def _from_wan(packet: bytes) -> bytes:
     ether_type = b"\x08\x00" if packet[0] >> 4 == _IPV4 else b"\x86\xdd"
     return WAN_MAC + GATEWAY_MAC + ether_type + packet
@@ -90,8 +111,15 @@ def _udp(addresses: bytes, source: int, destination: int) -> bytes:
 def _ipv4(source: IPv4Address, destination: IPv4Address, port: int, to: int) -> bytes:
     addresses = source.packed + destination.packed
     datagram = _udp(addresses, port, to)
-    head = struct.pack(">HHHHBBH", 0x4500, 20 + len(datagram), 0, 0x4000, _TTL, _UDP, 0) + addresses
-    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + datagram
+    return _ipv4_header(source, destination, _UDP, len(datagram)) + datagram
+
+
+def _ipv4_header(
+    source: IPv4Address, destination: IPv4Address, protocol: int, octets: int
+) -> bytes:
+    head = struct.pack(">HHHHBBH", 0x4500, 20 + octets, 0, 0x4000, _TTL, protocol, 0)
+    head += source.packed + destination.packed
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
 
 
 def _ipv6(source: IPv6Address, destination: IPv6Address, header: int, payload: bytes) -> bytes:
