@@ -15,7 +15,7 @@ from harness import fragments, packets
 from harness.ce import LoadedCe
 from harness.domains import LW4O6, domain
 from harness.exchange import port_given
-from harness.follower import Follower
+from harness.fragment_follower import FragmentFollower
 from harness.fragments import Cut, Part, parts_of
 from harness.loaded import LoadedCes
 from harness.packets import SERVER
@@ -23,91 +23,12 @@ from harness.policies import policy
 from mapxdp.datapath.trial import TrialLink
 from mapxdp.model.napt44 import Filtering
 from mapxdp.model.translation import TranslationPolicy
-from mapxdp.software.ce import CeSettings, CustomerEdge
-from mapxdp.software.verdict import Outcome
 
 EXAMPLES = int(os.environ.get("MAPXDP_EXAMPLES", "25"))
 pytestmark = pytest.mark.timeout(600 + EXAMPLES)
 DOMAINS = {"map-t": domain("map-t"), "map-e": domain("map-e"), "lw4o6": LW4O6}
 PORT = 40000
 PROTOCOLS = ["udp", "tcp", "echo"]
-
-
-class FragmentFollower(Follower):
-    """Takes the identification that BPF chose, too, and compares each packet that leaves."""
-
-    def __init__(self, ce: LoadedCe) -> None:
-        super().__init__(ce)
-        chosen = CeSettings(
-            ipv4_mtu=ce.settings.ipv4_mtu,
-            mss=ce.settings.mss,
-            policy=ce.settings.policy,
-            translation=ce.settings.translation,
-            lowest_ipv6_mtu=ce.settings.lowest_ipv6_mtu,
-        )
-        self.software = CustomerEdge(ce.domain, chosen, self.software.napt44)
-        self.software.choose_identification = self._identification
-        self._left: tuple[bytes, ...] = ()
-
-    def _identification(self, old: int) -> int:
-        """A whole packet that is cut outside keeps its own, whatever is chosen."""
-        found = identification_of(self._left[0])
-        assert found in self.ce.domain.port_set or found == old
-        return found
-
-    def lan(self, packet: bytes) -> Outcome:
-        actual = self.ce.from_lan(packet)
-        self._packet, self._left = packet, actual.packets
-        self.last_port = first_port(actual.packets)
-        return self.agreed(actual, self.software.from_lan(packet))
-
-    def wan(self, packet: bytes) -> Outcome:
-        actual = self.ce.from_wan(packet)
-        return self.agreed(actual, self.software.from_wan(packet))
-
-    def agreed(self, actual: Outcome, expected: Outcome) -> Outcome:
-        assert actual.reason is expected.reason
-        assert [*map(comparable, actual.packets)] == [*map(comparable, expected.packets)]
-        assert actual.answers == expected.answers
-        return actual
-
-
-def identification_of(packet: bytes) -> int:
-    """That of a fragment to the WAN; in a tunnel, of the inner packet."""
-    if packet[6] == packets.IPV4:
-        return int.from_bytes(packet[44:46], "big")
-    if packet[40] == packets.IPV4:
-        return int.from_bytes(packet[52:54], "big")
-    return int.from_bytes(packet[44:48], "big")
-
-
-def first_port(left: Sequence[bytes]) -> int | None:
-    """The port in the first packet that left, if its transport header is there."""
-    if not left:
-        return None
-    packet, at, protocol = left[0], 40, left[0][6]
-    if protocol == fragments.FRAGMENT:
-        at, protocol = 48, packet[40]
-        if protocol != packets.IPV4 and packet[42:44] > b"\0\1":
-            return None
-    if protocol == packets.IPV4:
-        if packet[at + 7] or packet[at + 6] & 0x1F:
-            return None
-        protocol, at = packet[at + 9], at + 20
-    at += 4 if protocol in (packets.ICMP, packets.ICMPV6) else 0
-    return int.from_bytes(packet[at : at + 2], "big")
-
-
-def comparable(packet: bytes) -> bytes:
-    """Without what each path chooses at random: the identification of fragments of a tunnel, and
-    of whole translated packets."""
-    if packet[0] >> 4 == 6:
-        if packet[6] == fragments.FRAGMENT and packet[40] == packets.IPV4:
-            return packet[:44] + bytes(4) + packet[48:]
-        return packet
-    assert packets.internet_checksum(packet[:20]) == 0
-    is_fragment = packet[6] & 0x3F or packet[7]
-    return packet if is_fragment else packet[:4] + bytes(2) + packet[6:10] + bytes(2) + packet[12:]
 
 
 @dataclass(frozen=True)
@@ -224,7 +145,7 @@ def test_fragments_in_any_order(
         for event in data.draw(events(all_of)):
             if event.wait:
                 follower.advance(event.wait)
-            way = follower.lan if all_of[event.which].upstream else follower.wan
+            way = follower.from_lan if all_of[event.which].upstream else follower.from_wan
             way(cuts[event.which](event.part))
         follower.assert_that_events_agree()
 
@@ -234,4 +155,4 @@ def test_fragments_in_any_order(
 def opened(follower: FragmentFollower, protocol: str) -> int:
     """The port of the host's endpoint, which has sent something."""
     cut, length = fragments.from_lan(protocol, b"x", PORT)
-    return port_given(follower.lan(cut(Part(0, length, False))))
+    return port_given(follower.from_lan(cut(Part(0, length, False))))

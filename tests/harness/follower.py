@@ -79,10 +79,10 @@ class Follower:
         assert is_owned or not is_one_word or port == legal[0], f"BPF chose {port} of {legal}"
         return port
 
-    def _home(self, _: Endpoint) -> int:
+    def _home(self, endpoint: Endpoint) -> int:
         """The position that BPF begins at for the packet: home_of() of napt44_share.h."""
         key, protocol = self.ce.settings.hash_key, _PROTOCOLS[self._packet[9]]
-        word = _words(self._packet)[0]
+        word = _native(endpoint.address) | endpoint.port << 32
         word += self.ce.maps.contract.number(PROTOCOL_INDEX[protocol]) << _OWNER_STATE_SHIFT
         hashed = _mixed(key ^ _mixed((key + word) % (1 << 64)))
         return (hashed >> 32) * len(self.ce.domain.port_set) >> 32
@@ -114,14 +114,26 @@ class Follower:
 
     def from_lan(self, packet: bytes, ether_type: int = 0x0800) -> Outcome:
         actual = self.ce.from_lan(packet, ether_type=ether_type)
-        self._packet = packet
-        has_ports = len(packet) >= 20 and packet[9] in _PROTOCOLS
-        self.last_port = _given_port(actual) if has_ports else None
+        self._note(packet, actual)
         return self._compared(actual, self.software.from_lan(packet))
 
     def from_wan(self, packet: bytes, ether_type: int = 0x86DD) -> Outcome:
         actual = self.ce.from_wan(packet, ether_type=ether_type)
         return self._compared(actual, self.software.from_wan(packet))
+
+    def _note(self, packet: bytes, actual: Outcome) -> None:
+        """What BPF made of a packet of the LAN, before the software path is asked."""
+        self._packet = packet
+        has_ports = len(packet) >= 20 and packet[9] in _PROTOCOLS
+        self.last_port = self._given_port(actual) if has_ports else None
+
+    def _given_port(self, outcome: Outcome) -> int | None:
+        """The source port a packet from the LAN left with; None where no packet shows it."""
+        if not outcome.packets or is_error(outcome.packets[0]):
+            return None
+        (packet,) = outcome.packets
+        hairpinned = outcome.reason is Reason.HAIRPINNED
+        return source_port_of_hairpin(packet) if hairpinned else source_port(packet)
 
     def _compared(self, actual: Outcome, expected: Outcome) -> Outcome:
         assert actual.reason is expected.reason
@@ -186,16 +198,6 @@ def _used_flows(maps: MapSet) -> Iterator[dict[str, Any]]:
                 yield layout.unpack(memory[start : start + layout.size])
 
 
-def _given_port(outcome: Outcome) -> int | None:
-    """The source port a packet from the LAN left with; None where no packet shows it."""
-    if not outcome.packets or is_error(outcome.packets[0]):
-        return None
-    (packet,) = outcome.packets
-    if outcome.reason is not Reason.HAIRPINNED:
-        return source_port(packet)
-    return None if packet[9] == packets.ICMP else _number(packet, (packet[0] & 0xF) * 4)
-
-
 def is_error(packet: bytes) -> bool:
     """Whether a packet on either side is an ICMP error, in a tunnel or not."""
     if packet[0] >> 4 == 6 and packet[6] == packets.IPV4:
@@ -203,6 +205,11 @@ def is_error(packet: bytes) -> bool:
     if packet[0] >> 4 == 6:
         return packet[6] == packets.ICMPV6 and packet[40] < 128
     return packet[9] == packets.ICMP and packet[(packet[0] & 0xF) * 4] not in (0, 8)
+
+
+def source_port_of_hairpin(packet: bytes) -> int | None:
+    """That of a packet that went back into the LAN; echo messages do not show it."""
+    return None if packet[9] == packets.ICMP else _number(packet, (packet[0] & 0xF) * 4)
 
 
 def source_port(packet: bytes) -> int:
