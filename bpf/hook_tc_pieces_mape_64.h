@@ -60,7 +60,18 @@ INLINE enum reason tc_strip_fragment_header(struct __sk_buff *skb, const struct 
 	return tc_continue(skb, PROGRAM_ENTRY_64);
 }
 
-/* The packet becomes one whose inner packet never was cut, or as much of it as the kernel allows. */
+/* An inner packet that came in fragments may be cut again, whatever they said. */
+INLINE void permit_inner_fragments(struct datagram *datagram)
+{
+	struct ipv4_header inner;
+
+	__builtin_memcpy(&inner, datagram->headers + sizeof(struct ipv6_header), sizeof(inner));
+	permit_fragments(&inner);
+	__builtin_memcpy(datagram->headers + sizeof(struct ipv6_header), &inner, sizeof(inner));
+}
+
+/* The packet becomes one whose inner packet never was cut, or as much of it as the kernel allows;
+ * the kernel is still told by DF if it must not be cut. */
 INLINE enum reason tc_become_inner(struct __sk_buff *skb, struct datagram *datagram)
 {
 	__u32 length = first_length_64(datagram);
@@ -70,7 +81,6 @@ INLINE enum reason tc_become_inner(struct __sk_buff *skb, struct datagram *datag
 
 	__builtin_memcpy(&outer, datagram->headers, sizeof(outer));
 	__builtin_memcpy(&inner, datagram->headers + sizeof(outer), sizeof(inner));
-	permit_fragments(&inner);
 	become_fragment(&inner, host16(inner.identification), 0, length, more);
 	outer.payload_length = inner.total_length;
 	if (tc_become_piece(skb, datagram, INNER_FRAGMENT_HEADERS, 0, length)) {
@@ -151,6 +161,7 @@ INLINE enum reason tc_keep_inner(struct __sk_buff *skb, struct tc_fragment *frag
 	reason = tc_keep(skb, fragment, &whole);
 	if (reason || !whole)
 		return reason;
+	permit_inner_fragments(whole);
 	return tc_become_inner(skb, whole);
 }
 

@@ -19,6 +19,11 @@ def fits_ingress(payload: bytes) -> bool:
     return IPV4_HEADER + len(payload) <= LONGEST
 
 
+def is_too_long(outer: Ipv6) -> bool:
+    """Whether a tunnel packet that was put together does not reach the kernel as one packet."""
+    return len(outer.payload) > LONGEST
+
+
 def arrived(ipv4: Ipv4, part: Part, identification: int) -> tuple[bytes, ...]:
     """The translated packet as what it was a part of: DF is not set."""
     header = dataclasses.replace(ipv4, flags=0)

@@ -103,6 +103,12 @@ class Departure:
         inner = encapsulation.renumbered(ipv4, transport, source, ipv4.destination)
         return self._fragments_of(inner, far_end, identification)
 
+    def head_of(self, ipv4: Ipv4) -> bytes:
+        """What an error quotes of a complete datagram that leaves in pieces: the first of them."""
+        extra = FRAGMENT_HEADER if self._domain.mode.translates else 0
+        mtu = self._longest_whole - extra
+        return ipv4_fragments(ipv4, ipv4.part, ipv4.identification, mtu)[0].as_it_is()
+
     def _parted(self, header: Ipv6, ipv4: Ipv4, given: Given46) -> tuple[bytes, ...]:
         part = dataclasses.replace(ipv4.part, payload=header.payload)
         # Path MTU discovery finds out whether what must not be cut fits (RFC 7915 section 4.1).

@@ -8,7 +8,12 @@ from ipaddress import IPv4Address, IPv6Address
 
 from mapxdp.reasons import Reason
 from mapxdp.software import encapsulation, ipv6_extension
-from mapxdp.software.arrival import fits_ingress, inner_arrived, permitted_fragments
+from mapxdp.software.arrival import (
+    fits_ingress,
+    inner_arrived,
+    is_too_long,
+    permitted_fragments,
+)
 from mapxdp.software.datagrams import IPV4_PAYLOAD_MAX, IPV6_PAYLOAD_MAX
 from mapxdp.software.downstream import Downstream
 from mapxdp.software.transport import (
@@ -56,7 +61,8 @@ class Encapsulated(Downstream):
             self.events[Reason.ICMP_ERROR_CARRIED] += 1
             return (carried,)
         if is_of_domain and next_header == PROTO_FRAGMENT:
-            return self._decapsulated(self._outer_reassembled(read_ipv6_fragment(packet)))
+            outer = self._outer_reassembled(read_ipv6_fragment(packet))
+            return self._opened(outer) if is_too_long(outer) else self._decapsulated(outer)
         if next_header != PROTO_IPV4:
             if is_of_domain:
                 refuse_extension_headers(next_header)
@@ -79,6 +85,19 @@ class Encapsulated(Downstream):
         head, payload = self._datagrams.keep(key, part, ipv6, "downstream")
         assert isinstance(head, Ipv6)
         return dataclasses.replace(head, payload=payload)
+
+    def _opened(self, outer: Ipv6) -> tuple[bytes, ...]:
+        """What was cut outside, and is too long for one packet: its inner packet is cut. DF stays:
+        the kernel tells the sender, if it does not fit the LAN either."""
+        inner = read_ipv4(outer.payload)
+        if inner.is_fragment:
+            raise Refused(Reason.MALFORMED_IPV4)
+        if IPv4Address(inner.destination) not in self._domain.ipv4:
+            raise Refused(Reason.INNER_DESTINATION)
+        if inner.options:
+            raise Refused(Reason.FRAGMENT_INVALID)
+        tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
+        return self._complete(inner, tos, IPv6Address(outer.source))
 
     def _decapsulated(self, outer: Ipv6) -> tuple[bytes, ...]:
         if IPv4Address(ipv4_destination(outer.payload)) not in self._domain.ipv4:

@@ -163,7 +163,10 @@ class Upstream:
     def _complete(self, ipv4: Ipv4) -> Outcome:
         if not self._departure.leaves_in_pieces(ipv4):
             return self._whole(ipv4)
-        transport, source = self._first_admitted(ipv4)
+        try:
+            transport, source = self._first_admitted(ipv4)
+        except Refused as refused:
+            raise Refused(refused.reason, self._departure.head_of(ipv4)) from refused
         identification = self.choose_identification(ipv4.identification)
         packets = self._departure.of_complete(ipv4, transport, source, identification)
         return Outcome(Reason.TRANSLATED, packets)

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness import fragments, packets
 from harness.domains import RULES, domain
-from harness.exchange import lan_packet
+from harness.exchange import HIGH, lan_packet, port_given
 from harness.follower import Follower
-from harness.fragments import Part
+from harness.fragment_follower import FragmentFollower
+from harness.fragment_traffic import DONT_FRAGMENT, MORE
+from harness.fragments import Part, parts_of
 from harness.loaded import LoadedCes
-from harness.policies import policy, shared
+from harness.packets import SERVER
+from harness.policies import policy, shared, strict
 from mapxdp.datapath.trial import TrialLink
 from mapxdp.reasons import Reason
 
@@ -93,3 +98,46 @@ def test_fragments_expire_whatever_becomes_of_the_next_one(
     assert follower.from_lan(bytes(later)).reason is Reason.TOO_BIG
     follower.assert_that_events_agree()
     assert ce.events()[Reason.FRAGMENTS_EXPIRED] == 1
+
+
+@pytest.mark.parametrize("mode", ["map-t", "map-e"])
+def test_a_complete_datagram_that_is_refused_is_quoted_as_it_would_have_left(
+    mode: str, loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    """Not as one packet, which it is nowhere."""
+    ce = loaded_ces.get(domain(mode), policy=strict(host_ports_max=1))
+    ce.link = trial_link
+    follower = FragmentFollower(ce)
+    assert follower.from_lan(lan_packet("udp", port=1)).reason is Reason.TRANSLATED
+    cut, length = fragments.from_lan("udp", fragments.noise(4000), 2)
+    assert follower.from_lan(cut(Part(1448, length - 1448, False))).reason is Reason.FRAGMENT_KEPT
+    outcome = follower.from_lan(cut(Part(0, 1448, True)))
+    assert outcome.reason is Reason.HOST_LIMIT
+    (answer,) = outcome.answers
+    assert int.from_bytes(answer[30:32], "big") < 1500
+    assert answer[34] & 0x20
+
+
+@pytest.mark.parametrize("flags", [0, DONT_FRAGMENT], ids=["may be cut", "must not be"])
+def test_a_packet_cut_outside_that_is_too_long_for_the_kernel(
+    flags: int, loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    """It arrives in two pieces, which say of DF what the packet said."""
+    ce = loaded_ces.get(domain("map-e"))
+    ce.link = trial_link
+    follower = FragmentFollower(ce)
+    port = port_given(follower.from_lan(lan_packet("udp")))
+    own, br = str(ce.domain.ipv4_address), ce.domain.br
+    assert br is not None
+    data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
+    inner = packets.ipv4(data, packets.UDP, SERVER, own, fragment=flags)
+    cut = fragments.ipv6_cut(inner, packets.IPV4, br, ce.domain.map_address, 100)
+    first, *later = parts_of(len(inner), 1400)
+    for part in later:
+        assert follower.from_wan(cut(part)).reason is Reason.FRAGMENT_KEPT
+    pieces = follower.from_wan(cut(first)).packets
+    assert [int.from_bytes(piece[6:8], "big") & 0xE000 for piece in pieces] == [
+        flags | MORE,
+        flags,
+    ]
+    follower.assert_that_events_agree()
