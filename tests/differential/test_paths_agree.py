@@ -11,24 +11,14 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
-from harness import packets, traffic
+from harness import traffic
 from harness.domains import DRAFT_03, LW4O6, RULES, domain, mesh
-from harness.follower import Follower, is_translated
+from harness.follower import Follower
 from harness.loaded import FORCED_ACCELERATOR, LoadedCes
-from harness.traffic import (
-    LAST_PORT,
-    Again,
-    Burst,
-    Each,
-    FromLan,
-    FromWan,
-    Household,
-    Step,
-    Talk,
-    Wait,
-)
+from harness.mutations import MUTATIONS, Mutation, mutated
+from harness.playing import deliver, packet_of, play
+from harness.traffic import FromLan, FromWan, Household
 from mapxdp.model.accelerator import AcceleratorHook
 
 #: A nightly run sets this to some hundred thousand.
@@ -79,43 +69,6 @@ def generated(examples: int) -> settings:
     )
 
 
-def last_port(follower: Follower) -> int:
-    """That of the last packet that left; before it, any of the set."""
-    return follower.last_port or follower.ce.domain.port_set.port_at(0)
-
-
-def run(follower: Follower, step: Step) -> None:
-    """One step on both paths."""
-    if isinstance(step, Wait):
-        follower.advance(step.ticks)
-    elif isinstance(step, Burst | Talk):
-        for packet in step.packets():
-            send(follower, packet)
-    elif isinstance(step, Again):
-        mappings = list(follower.software.napt44.mappings())
-        if mappings:
-            send(follower, step.about(mappings[step.number % len(mappings)], own_address(follower)))
-    elif isinstance(step, Each):
-        for mapping in [*follower.software.napt44.mappings()][: step.most]:
-            send(follower, step.again.about(mapping, own_address(follower)))
-    else:
-        send(follower, step)
-
-
-def own_address(follower: Follower) -> str:
-    return str(follower.ce.domain.ipv4.network_address)
-
-
-def send(follower: Follower, step: FromLan | FromWan) -> None:
-    if isinstance(step, FromLan):
-        outcome = follower.from_lan(traffic.upstream_packet(step))
-    else:
-        port = last_port(follower) if step.port == LAST_PORT else step.port
-        outcome = follower.from_wan(traffic.downstream_packet(follower.ce.domain, step, port))
-    if is_translated(outcome):
-        assert packets.checksums_are_right(outcome.packets[0])
-
-
 @pytest.mark.parametrize("name", [*SEQUENCES, *ACCELERATED])
 def test_sequences_of_packets(name: str, loaded_ces: LoadedCes) -> None:
     (ce_domain, flows), hook = ACCELERATED.get(name) or (SEQUENCES[name], FORCED_ACCELERATOR)
@@ -128,39 +81,12 @@ def test_sequences_of_packets(name: str, loaded_ces: LoadedCes) -> None:
         ce = loaded_ces.get(ce_domain, flows, hook, policy=household.policy)
         follower = Follower(ce)
         for step in household.steps:
-            run(follower, step)
+            play(follower, step)
         follower.assert_that_events_agree()
         taken += ce.taken
 
     check()
     assert (taken > 0) == (hook is not AcceleratorHook.NONE)
-
-
-MUTATIONS = st.lists(
-    st.one_of(
-        st.tuples(st.just("set"), st.integers(0, 79), st.integers(0, 255)),
-        st.tuples(st.just("flip"), st.integers(0, 79), st.integers(0, 7)),
-        st.tuples(st.just("cut"), st.integers(0, 60), st.just(0)),
-        st.tuples(st.just("grow"), st.integers(1, 30), st.integers(0, 255)),
-    ),
-    min_size=1,
-    max_size=3,
-)
-
-
-def mutated(packet: bytes, mutations: list[tuple[str, int, int]], shortest: int) -> bytes:
-    """The packet with octets changed; never shorter than an IP header (see test_raw_frames)."""
-    data = bytearray(packet)
-    for kind, at, value in mutations:
-        if kind == "set" and at < len(data):
-            data[at] = value
-        elif kind == "flip" and at < len(data):
-            data[at] ^= 1 << value
-        elif kind == "cut":
-            del data[max(shortest, len(data) - at) :]
-        elif kind == "grow":
-            data += bytes([value]) * at
-    return bytes(data)
 
 
 @pytest.mark.parametrize("name", MUTATED)
@@ -177,16 +103,14 @@ def test_mutated_packets(name: str, loaded_ces: LoadedCes) -> None:
     def check(
         up: FromLan,
         down: FromWan,
-        up_mutations: list[tuple[str, int, int]],
-        down_mutations: list[tuple[str, int, int]],
+        up_mutations: list[Mutation],
+        down_mutations: list[Mutation],
     ) -> None:
         follower = Follower(loaded_ces.get(ce_domain))
-        sound = traffic.upstream_packet(up)
-        follower.from_lan(sound)
-        port = last_port(follower) if down.port == LAST_PORT else down.port
-        follower.from_lan(mutated(sound, up_mutations, 20))
-        follower.from_wan(
-            mutated(traffic.downstream_packet(ce_domain, down, port), down_mutations, 40)
-        )
+        sound = packet_of(follower, up)
+        deliver(follower, up, sound)
+        answer = packet_of(follower, down)
+        deliver(follower, up, mutated(sound, up_mutations, 20))
+        deliver(follower, down, mutated(answer, down_mutations, 40))
 
     check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,10 @@ _PROTOCOLS = {
     packets.UDP: Protocol.UDP,
     packets.ICMP: Protocol.ICMP,
 }
+
+
+#: Packets of this process on which both paths agreed, by their reason.
+AGREED: Counter[Reason] = Counter()
 
 
 class Follower:
@@ -115,11 +120,16 @@ class Follower:
     def from_lan(self, packet: bytes, ether_type: int = 0x0800) -> Outcome:
         actual = self.ce.from_lan(packet, ether_type=ether_type)
         self._note(packet, actual)
-        return self._compared(actual, self.software.from_lan(packet))
+        return self._agreed(actual, self.software.from_lan(packet))
 
     def from_wan(self, packet: bytes, ether_type: int = 0x86DD) -> Outcome:
         actual = self.ce.from_wan(packet, ether_type=ether_type)
-        return self._compared(actual, self.software.from_wan(packet))
+        return self._agreed(actual, self.software.from_wan(packet))
+
+    def _agreed(self, actual: Outcome, expected: Outcome) -> Outcome:
+        self._compared(actual, expected)
+        AGREED[actual.reason] += 1
+        return actual
 
     def _note(self, packet: bytes, actual: Outcome) -> None:
         """What BPF made of a packet of the LAN, before the software path is asked."""
@@ -135,8 +145,10 @@ class Follower:
         hairpinned = outcome.reason is Reason.HAIRPINNED
         return source_port_of_hairpin(packet) if hairpinned else source_port(packet)
 
-    def _compared(self, actual: Outcome, expected: Outcome) -> Outcome:
-        assert actual.reason is expected.reason
+    def _compared(self, actual: Outcome, expected: Outcome) -> None:
+        assert actual.reason is expected.reason, (
+            f"BPF: {actual.reason}, software path: {expected.reason}"
+        )
         assert actual.answers == expected.answers
         if self.ce.domain.mode.translates or self._is_about_tunnel(actual):
             assert [*map(_without_identification, actual.packets)] == [
@@ -144,7 +156,6 @@ class Follower:
             ]
         else:
             assert actual.packets == expected.packets
-        return actual
 
     def _is_about_tunnel(self, outcome: Outcome) -> bool:
         """Whether the CE made an error itself, for one about a packet of its tunnel."""

@@ -77,4 +77,4 @@ def test_drops(live_frames: None) -> None:
     drops.run(Effort.tiny(), report)
     rows = report.data()["tables"][0]["rows"]
     assert {"PORT_OUTSIDE_SET", "NO_MAPPING"} <= {row["reason"] for row in rows}
-    assert [row["mode"] for row in rows] == ["map-t"] * 6 + ["map-e"] * 8
+    assert [row["mode"] for row in rows] == ["map-t"] * 9 + ["map-e"] * 11
