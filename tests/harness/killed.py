@@ -1,7 +1,5 @@
-"""``up`` as a program that kills itself before its N-th step: ``python -m harness.killed N …``.
-
-A step is whatever changes something outside of the process.
-"""
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""``up`` as a program that kills itself before its N-th step: ``python -m harness.killed N …``."""
 
 from __future__ import annotations
 
@@ -9,29 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from itertools import count
 from pathlib import Path
-from typing import Any
 
-from mapxdp import ce, host
-from mapxdp.bringup import software
-from mapxdp.datapath import bpffs, libbpf
-from mapxdp.links import Links
-from mapxdp.record import Record
-
-STEPS: tuple[tuple[Any, str], ...] = (
-    (Links, "_request"),
-    (Record, "save"),
-    (libbpf, "pin"),
-    (bpffs, "make_current"),
-    (bpffs, "remove_run"),
-    (Path, "symlink_to"),
-    (host, "set_sysctl"),
-    (software.daemon, "start"),
-    (software.daemon, "stop"),
-)
-#: Of the pins these will do: the first, one in the middle that matters, and the last.
-PINS = ("slots", "programs", "downstream")
+from harness import steps
+from mapxdp import ce
 
 
 def killed_up(step: int, config: Path, namespace: str) -> bool:
@@ -49,21 +29,14 @@ def killed_up(step: int, config: Path, namespace: str) -> bool:
 
 
 def main(step: int, config: Path, namespace: str) -> None:
-    taken = 0
+    numbers = count(1)
 
-    def counting(original: Callable[..., Any], name: str) -> Callable[..., Any]:
-        def step_or_die(*arguments: Any, **parameters: Any) -> Any:
-            nonlocal taken
-            taken += name != "pin" or arguments[1].name in PINS
-            if taken == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return original(*arguments, **parameters)
+    def die(_: str) -> None:
+        if next(numbers) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        return step_or_die
-
-    for owner, name in STEPS:
-        setattr(owner, name, counting(getattr(owner, name), name))
-    ce.up(config, namespace, print)
+    with steps.watched(die):
+        ce.up(config, namespace, print)
 
 
 if __name__ == "__main__":
