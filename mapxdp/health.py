@@ -71,7 +71,7 @@ def _accelerator(links: Links, wan: Link, running: Record, again: str) -> list[H
     return [
         Health(
             f"accelerator: {place}",
-            None if place.is_taken(links, running.name) else f"not attached; {again}",
+            None if place.occupant(links, running.name) else f"not attached; {again}",
         )
         for place in places.of_accelerator(hook, wan, tuple(lans))
     ]

@@ -34,7 +34,7 @@ _ETH_P_ALL = 0x0003
 FILTER_PREFERENCE = 50000
 #: Of the accelerator at WAN ingress: asked first.
 ACCELERATOR_PREFERENCE = 49999
-_FILTER_HANDLE = 1
+FILTER_HANDLE = 1
 _FILTER_PREFIX = "mapxdp:"
 #: Who made a route (rtnetlink(7), rtm_protocol): unused by others in iproute2's list.
 ROUTE_PROTOCOL = 77
@@ -396,7 +396,7 @@ class Links:
                 "replace-filter" if is_there else "add-filter",
                 "bpf",
                 link.index,
-                _FILTER_HANDLE,
+                FILTER_HANDLE,
                 fd=program_fd,
                 name=f"{_FILTER_PREFIX}{instance}",
                 parent=hook.value,
@@ -457,7 +457,7 @@ class Links:
                 )
             if _preference(found) != preference:
                 continue
-            if owner is None or found["handle"] != _FILTER_HANDLE:
+            if owner is None or found["handle"] != FILTER_HANDLE:
                 raise _in_the_way(found, link, hook)
             has = True
         return has

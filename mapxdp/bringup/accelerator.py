@@ -30,7 +30,6 @@ def attach(
         links,
         plan.config.name,
         prepared.attachable,
-        prepared.former,
         undo,
     )
     say(f"accelerator: {chosen.why}")

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from mapxdp.datapath import instance, xdp
+from mapxdp.datapath import filters, instance, libbpf, xdp
 from mapxdp.links import ACCELERATOR_PREFERENCE, FILTER_PREFERENCE, Hook, Link, Links
 from mapxdp.model.accelerator import AcceleratorHook
 
@@ -25,20 +25,27 @@ class Place:
         hook = "XDP" if self.hook is None else f"TC {self.hook.name.lower()}"
         return f"{hook} of {self.link.name}"
 
-    def attach(self, links: Links, name: str, program: int, former: int | None) -> None:
-        """Attaches an open program, in one step in place of ``former``."""
+    def attach(self, links: Links, name: str, program: int) -> None:
+        """Attaches an open program, in one step in place of what the instance has there."""
         if self.hook is None:
-            is_there = former is not None and xdp.is_attached(self.link.index, former)
-            xdp.attach(self.link.name, self.link.index, program, former if is_there else None)
+            with _opened_xdp(self.link, name) as former:
+                xdp.attach(self.link.name, self.link.index, program, former)
         else:
             links.attach(self.link, self.hook, program, name, self.preference)
 
-    def is_taken(self, links: Links, name: str) -> bool:
-        """True if a program of the instance is attached."""
+    def put_back(self, links: Links, name: str, number: int) -> None:
+        """Attaches the program that was there: ``occupant`` said its number."""
+        with libbpf.opened_program(number) as program:
+            self.attach(links, name, program)
+
+    def occupant(self, links: Links, name: str) -> int | None:
+        """The kernel's number of the instance's program there; None where it has none."""
         if self.hook is None:
-            with instance.opened_accelerators(name) as programs:
-                return any(xdp.is_attached(self.link.index, program) for program in programs)
-        return links.is_attached(self.link, self.hook, name, self.preference)
+            with _opened_xdp(self.link, name) as program:
+                return None if program is None else libbpf.program_id(program)
+        if not links.is_attached(self.link, self.hook, name, self.preference):
+            return None
+        return filters.program(self.link.index, self.hook, self.preference)
 
     def detach(self, links: Links, name: str) -> None:
         """Removes what the instance has there, if it is pinned still, and no other's."""
@@ -75,21 +82,28 @@ def attach_all(
     links: Links,
     name: str,
     programs: Mapping[str, int],
-    former: Mapping[str, int],
     undo: ExitStack,
 ) -> None:
-    """Attaches all; the former ones come back if anything fails later."""
+    """Attaches all; what was at a place comes back there if anything fails later."""
     for place in places:
-        program, before = programs[place.pin], former.get(place.pin)
-        place.attach(links, name, program, before)
+        before = place.occupant(links, name)
+        place.attach(links, name, programs[place.pin])
         if before is None:
             undo.callback(place.detach, links, name)
         else:
-            undo.callback(place.attach, links, name, before, program)
+            undo.callback(place.put_back, links, name, before)
 
 
 def detach_xdp(link: Link, name: str) -> None:
     """Removes the XDP program of an instance from an interface, if there is one."""
-    with instance.opened_accelerators(name) as programs:
-        for program in programs:
+    with _opened_xdp(link, name) as program:
+        if program is not None:
             xdp.detach(link.index, program)
+
+
+@contextmanager
+def _opened_xdp(link: Link, name: str) -> Iterator[int | None]:
+    """The XDP program of an instance on an interface, whichever run of ``up`` pinned it,
+    meanwhile open; None where there is none."""
+    with instance.opened_accelerators(name) as programs:
+        yield next((each for each in programs if xdp.is_attached(link.index, each)), None)

@@ -74,7 +74,6 @@ def _change_network(
         links,
         plan.config.name,
         prepared.attachable,
-        prepared.former,
         undo,
     )
     say(f"attached to {plan.link.name}: TC egress and ingress")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,21 +45,26 @@ def accelerator_pin(part: str) -> str:
     return f"accelerator_{part}"
 
 
-_ATTACHED_PINS = (UPSTREAM_PIN, DOWNSTREAM_PIN, *map(accelerator_pin, _ACCELERATOR_PARTS))
 #: Everything that has to outlive the process that made it.
-_PINS = (*STATE_MAPS, *_LOAD_MAPS, *_ATTACHED_PINS, CONTROL_PIN)
+_PINS = (
+    *STATE_MAPS,
+    *_LOAD_MAPS,
+    UPSTREAM_PIN,
+    DOWNSTREAM_PIN,
+    *map(accelerator_pin, _ACCELERATOR_PARTS),
+    CONTROL_PIN,
+)
 
 
 @dataclass(frozen=True)
 class Instance:
-    """Loaded programs over configured maps, and the former attached programs, if there are any."""
+    """Loaded programs over configured maps."""
 
     run: Path
     maps: MapSet
     programs: ProgramSet
     kept_mappings: bool
     replaced_mappings: bool
-    former: Mapping[str, int]
 
     @property
     def attachable(self) -> dict[str, int]:
@@ -133,7 +138,6 @@ def prepare(
             programs=loaded,
             kept_mappings=keeps,
             replaced_mappings=former is not None and not keeps,
-            former=_open_former(closing, former),
         )
 
 
@@ -158,20 +162,6 @@ def remove(name: str) -> None:
     bpffs.remove_runs(bpffs.instance_directory(name), _PINS)
 
 
-def _open_former(closing: ExitStack, run: Path | None) -> dict[str, int]:
-    """The attached programs of a run, by the names of their pins."""
-    found = {} if run is None else dict(_open_pins(run, _ATTACHED_PINS))
-    for fd in found.values():
-        closing.callback(os.close, fd)
-    return found
-
-
-def _open_pins(run: Path, pins: Iterable[str]) -> Iterator[tuple[str, int]]:
-    for pin in pins:
-        with suppress(libbpf.NotPinned):
-            yield pin, libbpf.open_pinned(run / pin)
-
-
 @contextmanager
 def opened_accelerators(name: str) -> Iterator[list[int]]:
     """The programs at XDP or TC ingress that every run of an instance pinned, meanwhile open."""
@@ -179,9 +169,10 @@ def opened_accelerators(name: str) -> Iterator[list[int]]:
     with ExitStack() as closing:
         programs = []
         for run in bpffs.runs(bpffs.instance_directory(name)):
-            for _, fd in _open_pins(run, pins):
-                closing.callback(os.close, fd)
-                programs.append(fd)
+            for pin in pins:
+                with suppress(libbpf.NotPinned):
+                    programs.append(libbpf.open_pinned(run / pin))
+                    closing.callback(os.close, programs[-1])
         yield programs
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -252,6 +253,17 @@ def program_id(fd: int) -> int:
     result = _library().bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(size))
     _checked(result, "read the id of a BPF program")
     return int(info.id)
+
+
+@contextmanager
+def opened_program(number: int) -> Iterator[int]:
+    """The program of which that is the kernel's number, meanwhile open."""
+    fd = _library().bpf_prog_get_fd_by_id(ctypes.c_uint32(number))
+    _checked(fd, f"open BPF program {number}")
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:

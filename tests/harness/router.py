@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -52,6 +53,12 @@ class Router:
     def write_config(self, text: str = CONFIG) -> None:
         self.config.write_text(text.format(name=self.name), encoding="utf-8")
 
+    def configure(self, datapath: str, *lan: str) -> None:
+        """Another datapath, and LAN interfaces."""
+        names = ", ".join(f'"{name}"' for name in lan)
+        ce_section = f'datapath = "{datapath}"\nlan = [{names}]\nmode = "map-t"'
+        self.write_config(CONFIG.replace('mode = "map-t"', ce_section))
+
     def up(self) -> list[str]:
         """Brings the CE up; what it said."""
         said: list[str] = []
@@ -74,6 +81,30 @@ class Router:
             "forwarding": self.read("/proc/sys/net/ipv4/ip_forward"),
             "record": (Path("/run/mapxdp") / f"{self.name}.json").exists(),
         }
+
+    def add_port(self, name: str) -> None:
+        """Another interface, its cable to the other router, where it has the same name."""
+        self.ip(f"link add {name} type veth peer name {name} netns {self.isp}")
+        self.ip(f"link set {name} up")
+        ip(f"-n {self.isp} link set {name} up")
+
+    def set_polling(self, other_end: str, state: str) -> None:
+        """Whether the other end of a cable takes frames that XDP sends ("on" or "off")."""
+        command = ["ip", "netns", "exec", self.isp, "ethtool", "-K", other_end, "gro", state]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+    def everything_attached(self) -> dict[str, list[str]]:
+        """The kernel's ids of all programs, and the rooms for filters, by interface and hook."""
+        links = json.loads(self.ip("-j -d link show"))
+        found = {}
+        for link in links:
+            name = link["ifname"]
+            found[f"{name} xdp"] = re.findall(r"'id': \d+", str(link.get("xdp")))
+            found[f"{name} qdiscs"] = re.findall(r"clsact", self._tc(f"qdisc show dev {name}"))
+            for side in ("ingress", "egress"):
+                filters = self._tc(f"filter show dev {name} {side}")
+                found[f"{name} {side}"] = re.findall(r"pref \d+|\bid \d+", filters)
+        return found
 
     def attached_programs(self) -> list[str]:
         """The kernel's ids of the attached programs."""

@@ -61,6 +61,26 @@ def test_first_up_killed_at_each_step(datapath: str, cpe: Router) -> None:
     assert step > 10
 
 
+def test_move_to_xdp_killed_at_each_step(cpe: Router) -> None:
+    """The next ``up`` takes over whatever is there, and ``down`` leaves nothing."""
+    cpe.add_port("lan")
+    cpe.set_polling("cpe", "on")
+    cpe.set_polling("lan", "on")
+    before, attached = cpe.state(), cpe.everything_attached()
+    for step in count(1, 3):
+        cpe.configure("tc", "lan")
+        cpe.up()
+        cpe.configure("xdp", "lan")
+        was_killed = killed_up(step, cpe.config, cpe.name)
+        cpe.up()
+        ce.down(cpe.name, lambda _: None)
+        assert cpe.everything_attached() == attached, f"killed at step {step}"
+        assert cpe.state() == before, f"killed at step {step}"
+        if not was_killed:
+            break
+    assert step > 10
+
+
 def test_status_of_what_was_killed(cpe: Router, capsys: pytest.CaptureFixture[str]) -> None:
     assert killed_up(8, cpe.config, cpe.name)
     assert cli.main(["status", cpe.name]) == StateError.exit_code

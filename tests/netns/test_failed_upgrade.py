@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+"""An upgrade that fails at any of its steps leaves the programs of the accelerator that were there,
+also where it was about to move them to another hook, or to other interfaces."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from harness import steps
+from harness.router import Router
+from harness.steps import Failing, MadeToFail
+from mapxdp import record
+from mapxdp.errors import HostError
+
+pytestmark = pytest.mark.timeout(600)
+
+FROM_TO = {
+    "tc to xdp": (("tc", "lan0"), ("xdp", "lan0")),
+    "xdp to tc": (("xdp", "lan0"), ("tc", "lan0")),
+    "a lan more at tc": (("tc", "lan0"), ("tc", "lan0", "lan1")),
+    "a lan more at xdp": (("xdp", "lan0"), ("xdp", "lan0", "lan1")),
+    "another lan and hook": (("tc", "lan0"), ("xdp", "lan1")),
+}
+
+
+@pytest.fixture
+def cabled(cpe: Router) -> Router:
+    """With two LAN interfaces; XDP can send into all."""
+    for name in ("lan0", "lan1"):
+        cpe.add_port(name)
+    for other_end in ("cpe", "lan0", "lan1"):
+        cpe.set_polling(other_end, "on")
+    return cpe
+
+
+@pytest.mark.parametrize("change", FROM_TO)
+def test_upgrade_failing_at_each_step(change: str, cabled: Router) -> None:
+    before, after = FROM_TO[change]
+    cabled.configure(*before)
+    cabled.up()
+    attached, state = cabled.everything_attached(), cabled.state()
+    running = record.load(cabled.name)
+    cabled.configure(*after)
+    for number in count(1):
+        failing = Failing(number)
+        with steps.watched(failing):
+            if not fails(cabled):
+                break
+        where = f"failed at step {number}: {failing.step}"
+        assert cabled.everything_attached() == attached, where
+        assert (cabled.state(), record.load(cabled.name)) == (state, running), where
+    assert number > 10
+    now = record.load(cabled.name)
+    assert now is not None
+    assert (now.accelerator, *now.accelerated) == after
+
+
+def fails(cpe: Router) -> bool:
+    """Whether ``up`` fails; not otherwise than it was made to."""
+    try:
+        cpe.up()
+    except MadeToFail:
+        return True
+    except HostError as error:
+        assert "made to fail" in str(error)
+        return True
+    return False
