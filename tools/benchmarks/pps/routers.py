@@ -110,6 +110,8 @@ def edge(
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
             file.flush()
+            # XDP can send into a veth once a program is at its other end: ``up`` asks for that.
+            _attach_ends(made, ends, with_pass=accelerator != "xdp")
             ce.up(Path(file.name), made.name, lambda _: None)
         closing.callback(ce.down, made.name, lambda _: None)
         programs = None
@@ -121,7 +123,6 @@ def edge(
             for fd in opened:
                 closing.callback(os.close, fd)
             programs = opened[0], opened[1]
-        _attach_ends(made, ends, with_pass=programs is None)
         domain = parse(text, "benchmark").domain
         yield Router(made.name, made.lan, made.wan, programs, domain)
 
