@@ -11,8 +11,16 @@ from mapxdp.links import Link, open_links
 _FAMILY, _DEV_GET = "netdev", 1
 #: enum netdev_xdp_act of <linux/netdev.h>.
 _BASIC, _REDIRECT, _NDO_XMIT = 1, 2, 4
+_NEEDED = (
+    (_BASIC, "run XDP programs"),
+    (_REDIRECT, "send frames elsewhere from XDP"),
+    (_NDO_XMIT, "take frames that XDP sends from elsewhere"),
+)
 #: Kinds of interfaces on which XDP does harm: on veth it turns the peer's segmentation off.
 _VIRTUAL = frozenset({"veth", "bridge", "vlan", "tun", "macvlan", "bond", "team", "ppp", "vxlan"})
+#: Kinds whose driver may take frames from elsewhere only once a program is on the interface:
+#: hardware, as igb and virtio_net, and what is made of it.
+_MAY_BECOME_TARGET = frozenset({"", "bond"})
 _JOINING = ("rx-lro", "rx-gro-hw")
 #: Kinds that XDP cannot send frames into.
 _NO_TARGET = frozenset({"bridge", "vlan", "macvlan", "ppp", "vxlan"})
@@ -36,28 +44,48 @@ class Device:
 
     @property
     def why_not_xdp(self) -> str | None:
-        """Why XDP is not chosen for it; None where it is."""
+        """Why XDP is not tried by itself; None where it is."""
         if self.is_virtual:
             return f"{self.name} is a {self.kind} interface"
         if self.features is None:
             return f"this kernel does not say what the driver of {self.name} can do"
-        missing = [
-            word
-            for bit, word in (
-                (_BASIC, "run it"),
-                (_REDIRECT, "send frames elsewhere"),
-                (_NDO_XMIT, "take frames from elsewhere"),
-            )
-            if not self.features & bit
-        ]
-        return f"the driver of {self.name} cannot {missing[0]} with XDP" if missing else None
+        return self.why_never_xdp
 
     @property
     def why_never_xdp(self) -> str | None:
-        """Why it cannot be had even if it is asked for; None where it may."""
+        """Why it is not tried even if it is asked for; None where it is.
+
+        What the kernel does not say is found out by trying.
+        """
         if self.kind in _NO_TARGET:
             return f"XDP cannot send frames into {self.name}, a {self.kind} interface"
-        return None
+        needed = _BASIC | _REDIRECT
+        if self.kind not in _MAY_BECOME_TARGET:
+            needed |= _NDO_XMIT
+        return self._why_without(needed)
+
+    @property
+    def why_no_target(self) -> str | None:
+        """Why frames that XDP sends into it are lost, while a program is on it; None where they
+        are not."""
+        return self._why_without(_NDO_XMIT)
+
+    @property
+    def xdp_remedy(self) -> str | None:
+        """What makes it do all that XDP needs; None where nothing does."""
+        if self.kind != "veth":
+            return None
+        if self._why_without(_BASIC | _REDIRECT):
+            return f"give {self.name} as many RX queues as its other end has TX (ethtool -L)"
+        return f"at the other end of {self.name}, while it is up: ethtool -K OTHER gro on"
+
+    def _why_without(self, needed: int) -> str | None:
+        missing = [
+            word
+            for bit, word in _NEEDED
+            if self.features is not None and needed & bit & ~self.features
+        ]
+        return f"{self.name} cannot {missing[0]}" if missing else None
 
 
 def look_at(link: Link) -> Device:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Which accelerator the interfaces of a CE can have: decided before anything is changed."""
+"""Which accelerator the interfaces of a CE can have: decided before anything is changed.
+
+Whether XDP can send frames into an interface many drivers say only once a program is on it: there
+the choice is to try.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from mapxdp import netdev
 from mapxdp.config import Config, DatapathKind, Napt44Mode
+from mapxdp.datapath.xdp import Refused
 from mapxdp.errors import HostError
 from mapxdp.links import Link, Links
 from mapxdp.model.accelerator import AcceleratorHook, AcceleratorPolicy
@@ -40,8 +46,40 @@ def choose(config: Config, wan: Link, links: Links) -> Acceleration:
     lans = tuple(links.find(name) for name in config.lan)
     if config.datapath is DatapathKind.TC:
         return _at(AcceleratorHook.TC, lans, config, 'TC: datapath = "tc"')
-    devices = [netdev.look_at(link) for link in (wan, *lans)]
-    return _xdp(lans, config, devices) if wants_xdp else _best(lans, config, devices)
+    return decide(config, lans, [netdev.look_at(link) for link in (wan, *lans)])
+
+
+def decide(config: Config, lans: tuple[Link, ...], devices: Sequence[Device]) -> Acceleration:
+    """XDP or TC, by what was seen of the WAN and the LAN interfaces.
+
+    HostError where ``datapath = "xdp"`` asks for what cannot be.
+    """
+    if config.datapath is DatapathKind.XDP:
+        never = next((device for device in devices if device.why_never_xdp), None)
+        if never is not None:
+            raise HostError(str(never.why_never_xdp), _remedy(never))
+        return _xdp(lans, config, devices, 'datapath = "xdp"')
+    reasons = [device.why_not_xdp for device in devices if device.why_not_xdp]
+    if reasons:
+        return _at(AcceleratorHook.TC, lans, config, f"TC: {reasons[0]}")
+    names = ", ".join(device.name for device in devices)
+    return _xdp(lans, config, devices, f"the drivers of {names} have it")
+
+
+def without_xdp(tried: Acceleration, why: str) -> Acceleration:
+    """The choice where XDP turned out not to work."""
+    return replace(tried, hook=AcceleratorHook.TC, why=f"TC: {why}", warnings=())
+
+
+def require_targets(interfaces: Sequence[Link]) -> None:
+    """Refused where XDP cannot send frames into one of these, now that programs are on them."""
+    for device in map(netdev.look_at, interfaces):
+        if device.why_no_target:
+            raise Refused(device.why_no_target, _remedy(device))
+
+
+def _remedy(device: Device) -> str:
+    return ", or ".join(filter(None, (device.xdp_remedy, _USE_TC)))
 
 
 def _why_none(config: Config, wan: Link, links: Links) -> str | None:
@@ -62,28 +100,16 @@ def _why_none(config: Config, wan: Link, links: Links) -> str | None:
     return f"{without[0]} has no Ethernet header" if without else None
 
 
-def _best(lans: tuple[Link, ...], config: Config, devices: list[Device]) -> Acceleration:
-    reasons = [device.why_not_xdp for device in devices if device.why_not_xdp]
-    if reasons:
-        return _at(AcceleratorHook.TC, lans, config, f"TC: {reasons[0]}")
-    return _xdp(lans, config, devices)
-
-
-def _xdp(lans: tuple[Link, ...], config: Config, devices: list[Device]) -> Acceleration:
-    never = [device.why_never_xdp for device in devices if device.why_never_xdp]
-    if never:
-        raise HostError(never[0], _USE_TC)
+def _xdp(
+    lans: tuple[Link, ...], config: Config, devices: Sequence[Device], why: str
+) -> Acceleration:
     warnings = tuple(
         f"{device.name} joins packets before XDP sees them: "
         f"ethtool -K {device.name} {' '.join(f'{offload} off' for offload in device.joining)}"
         for device in devices
         if device.joining
     )
-    names = ", ".join(device.name for device in devices)
-    why = f"XDP: the drivers of {names} have it"
-    if config.datapath is DatapathKind.XDP:
-        why = 'XDP: datapath = "xdp"'
-    return _at(AcceleratorHook.XDP, lans, config, why, warnings)
+    return _at(AcceleratorHook.XDP, lans, config, f"XDP: {why}", warnings)
 
 
 def _at(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 
-from mapxdp.bringup import places
+from mapxdp.bringup import acceleration, places
 from mapxdp.bringup.places import Place
 from mapxdp.bringup.plan import Plan, Say
 from mapxdp.bringup.steps import Journal
@@ -19,19 +19,21 @@ from mapxdp.record import Record
 def attach(
     plan: Plan, prepared: Instance, links: Links, journal: Journal, undo: ExitStack, say: Say
 ) -> None:
-    """Attaches what the plan chose, beside what a former ``up`` has attached elsewhere."""
+    """Attaches what the plan chose, beside what a former ``up`` has attached elsewhere.
+
+    xdp.Refused where XDP turns out not to work: nothing has been sent by it until then.
+    """
     chosen = plan.accelerator
     lans = {*journal.record.accelerated, *(link.name for link in chosen.lans)}
     journal.note(accelerated=tuple(sorted(lans)))
     for link in chosen.lans:
         _make_room(link, links, journal, undo)
-    places.attach_all(
-        places.of_accelerator(chosen.hook, plan.link, chosen.lans),
-        links,
-        plan.config.name,
-        prepared.attachable,
-        undo,
-    )
+    its_places = places.of_accelerator(chosen.hook, plan.link, chosen.lans)
+    at_xdp = tuple(place for place in its_places if place.hook is None)
+    others = tuple(place for place in its_places if place.hook is not None)
+    places.attach_all(at_xdp, links, plan.config.name, prepared.attachable, undo)
+    acceleration.require_targets([place.link for place in at_xdp])
+    places.attach_all(others, links, plan.config.name, prepared.attachable, undo)
     say(f"accelerator: {chosen.why}")
     for warning in chosen.warnings:
         say(f"warning: {warning}")

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 from mapxdp import host
-from mapxdp.bringup import accelerator, netfilter, places, ports, steps
+from mapxdp.bringup import acceleration, accelerator, netfilter, places, ports, steps
 from mapxdp.bringup.plan import Plan, Say
 from mapxdp.bringup.steps import Journal
-from mapxdp.datapath import bpffs, instance
+from mapxdp.config import DatapathKind
+from mapxdp.datapath import bpffs, instance, xdp
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.instance import Instance
 from mapxdp.datapath.tables import DatapathSettings, Napt44Kind
@@ -18,9 +20,23 @@ from mapxdp.record import Record
 
 
 def bring_up(plan: Plan, links: Links, former: Record | None, say: Say) -> Record:
-    """Loads next to what runs, then takes its place; raises and undoes if a step fails."""
+    """Loads next to what runs, then takes its place; raises and undoes if a step fails.
+
+    Where XDP was chosen and turns out not to work, TC takes its part, unless XDP was asked for.
+    """
     if bpffs.ensure_mounted():
         say(f"mounted the BPF file system at {bpffs.MOUNT_POINT}")
+    try:
+        return _carry_out(plan, links, former, say)
+    except xdp.Refused as error:
+        if plan.config.datapath is DatapathKind.XDP:
+            raise
+        say(f"without XDP, then: {error.problem}")
+        at_tc = acceleration.without_xdp(plan.accelerator, error.problem)
+        return _carry_out(replace(plan, accelerator=at_tc), links, former, say)
+
+
+def _carry_out(plan: Plan, links: Links, former: Record | None, say: Say) -> Record:
     hook = plan.accelerator.hook
     with instance.prepare(plan.config.name, _settings(plan), plan.link.l2_length, hook) as prepared:
         say(f"compiled and loaded {len(list(prepared.programs))} BPF programs")

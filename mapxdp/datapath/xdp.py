@@ -15,6 +15,10 @@ _DRIVER_MODE = 1 << 2
 _REPLACE = 1 << 4
 
 
+class Refused(HostError):
+    """An interface does not take an XDP program, or the frames that one sends into it."""
+
+
 class _AttachOptions(ctypes.Structure):
     _fields_ = [("sz", ctypes.c_size_t), ("old_prog_fd", ctypes.c_int)]
 
@@ -29,7 +33,7 @@ def is_attached(ifindex: int, program: int) -> bool:
 def attach(interface: str, ifindex: int, program: int, former: int | None) -> None:
     """Attaches an open program, in one step in place of the open program ``former``.
 
-    HostError where another program is attached, or the driver has no place for one.
+    Refused where another program is attached, or the driver has no place for one.
     """
     try:
         if former is None:
@@ -37,7 +41,7 @@ def attach(interface: str, ifindex: int, program: int, former: int | None) -> No
         else:
             _set(ifindex, program, _REPLACE, former)
     except OSError as error:
-        raise HostError(
+        raise Refused(
             f"the XDP program cannot be attached to {interface}: {error.strerror}",
             _remedy(interface, error.errno or 0),
         ) from error
