@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Interface
 
-from mapxdp import host, netns, nftables
+from mapxdp import host, netdev, netns, nftables
 from mapxdp.bringup import places
+from mapxdp.bringup.places import Place
 from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, Links, open_links
 from mapxdp.model.accelerator import AcceleratorHook
@@ -69,12 +70,21 @@ def _accelerator(links: Links, wan: Link, running: Record, again: str) -> list[H
             return [Health(f"accelerator at {name}", f"{error.problem}; {again}")]
     hook = AcceleratorHook(running.accelerator)
     return [
-        Health(
-            f"accelerator: {place}",
-            None if place.occupant(links, running.name) else f"not attached; {again}",
-        )
+        Health(f"accelerator: {place}", _problem_at(place, links, running, again))
         for place in places.of_accelerator(hook, wan, tuple(lans))
     ]
+
+
+def _problem_at(place: Place, links: Links, running: Record, again: str) -> str | None:
+    """The other end of a veth may have stopped to take what XDP sends."""
+    if not place.occupant(links, running.name):
+        return f"not attached; {again}"
+    if place.hook is not None:
+        return None
+    device = netdev.look_at(place.link)
+    if device.why_no_target is None:
+        return None
+    return "; ".join(filter(None, (device.why_no_target, device.xdp_remedy)))
 
 
 def _process(_: Links, __: Link, running: Record, again: str) -> list[Health]:

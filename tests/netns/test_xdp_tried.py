@@ -50,6 +50,15 @@ def test_a_veth_whose_other_end_does_not_poll_is_refused(cabled: Router) -> None
     assert running(cabled).accelerator == "xdp"
 
 
+def test_an_other_end_that_stops_polling_is_noticed(cabled: Router) -> None:
+    cabled.set_polling("lan", "on")
+    cabled.configure("xdp", "lan")
+    cabled.up()
+    assert problems(cabled) == []
+    cabled.set_polling("lan", "off")
+    assert [text.partition(";")[0] for text in problems(cabled)] == [CANNOT_TAKE]
+
+
 def problems(cpe: Router) -> list[str]:
     return [entry.problem for entry in health.check(running(cpe)) if entry.problem]
 
