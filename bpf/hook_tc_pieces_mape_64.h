@@ -231,8 +231,12 @@ INLINE enum reason decapsulate_fragment_64(struct __sk_buff *skb, struct tc_down
 
 	if (!reason)
 		reason = tc_begin_pieces_64(fragment, &datagram);
-	if (reason)
+	if (reason) {
+		/* Of what was cut outside, the inner packet has not been looked at before. The key
+		 * is that of the program which made it one. */
+		abandon_datagram(&fragment->work->key, current_tick(down->config), DIRECTION_64);
 		return reason;
+	}
 	if (fragment->part.offset)
 		reason = follow_encapsulated_64(fragment, &packet, &ipv4);
 	else

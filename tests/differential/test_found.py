@@ -20,6 +20,7 @@ from mapxdp.reasons import Reason
 
 PORTS = 15
 MOST = 20
+CONGESTION_EXPERIENCED = 3
 FULL, WEB, OTHER = "203.0.113.9", "198.51.100.7", "198.51.100.8"
 
 
@@ -140,4 +141,29 @@ def test_a_packet_cut_outside_that_is_too_long_for_the_kernel(
         flags | MORE,
         flags,
     ]
+    follower.assert_that_events_agree()
+
+
+def test_a_packet_cut_outside_that_is_dropped_leaves_its_buffer(
+    loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    """Its inner packet is looked at only when it is whole: here it has lost a mark (RFC 6040)."""
+    ce = loaded_ces.get(domain("map-e"))
+    ce.link = trial_link
+    follower = FragmentFollower(ce)
+    port = port_given(follower.from_lan(lan_packet("udp")))
+    own, br = str(ce.domain.ipv4_address), ce.domain.br
+    assert br is not None
+    data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
+    inner = packets.ipv4(data, packets.UDP, SERVER, own, fragment=0)
+    outer = fragments.ipv6_cut(
+        inner, packets.IPV4, br, ce.domain.map_address, 100, traffic_class=CONGESTION_EXPERIENCED
+    )
+    *first, last = parts_of(len(inner), 1400)
+    for part in first:
+        assert follower.from_wan(outer(part)).reason is Reason.FRAGMENT_KEPT
+    assert follower.from_wan(outer(last)).reason is Reason.CONGESTION_MARK_LOST
+    follower.advance(100)
+    cut, _ = fragments.from_lan("udp", fragments.noise(4000), 40000, 100)
+    assert follower.from_lan(cut(Part(1448, 1448, True))).reason is Reason.FRAGMENT_KEPT
     follower.assert_that_events_agree()

@@ -80,6 +80,7 @@ def ipv6_cut(
     source: str | IPv6Address,
     destination: str | IPv6Address,
     identification: int = IDENTIFICATION,
+    traffic_class: int = 0,
 ) -> Cut:
     """Cuts an IPv6 packet behind its header."""
 
@@ -87,7 +88,8 @@ def ipv6_cut(
         header = bytes([next_header, 0]) + (part.offset | part.more).to_bytes(2, "big")
         header += identification.to_bytes(4, "big")
         data = payload[part.offset : part.offset + part.length]
-        return packets.ipv6(header + data, FRAGMENT, source, destination)
+        data = header + data
+        return packets.ipv6(data, FRAGMENT, source, destination, traffic_class=traffic_class)
 
     return cut
 
