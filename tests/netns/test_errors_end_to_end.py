@@ -23,7 +23,7 @@ from mapxdp.lab.server import UDP_PORT
 from mapxdp.lab.topology import BRIDGE, CLIENT_IPV4, DMR, SERVER_IPV4, WAN_MTU
 from mapxdp.reasons import Reason
 
-LABS = ["map-t", "map-e", "map-t software", "map-e software"]
+LABS = [f"{mode} {path}" for path in ("auto", "xdp", "software") for mode in ("map-t", "map-e")]
 NETFILTER = ["map-t auto netfilter", "map-e auto netfilter"]
 #: What test_whole_path.py does in the other labs.
 IN_NETFILTER_LABS = pytest.mark.parametrize("lab", NETFILTER, indirect=True)

@@ -24,7 +24,10 @@ from mapxdp.snapshot import Snapshot
 CLOSED_PORT = 9
 
 
-@pytest.fixture(scope="module", params=["map-t", "map-e", "map-t software", "map-e software"])
+LABS = [f"{mode} {path}" for path in ("auto", "xdp", "software") for mode in ("map-t", "map-e")]
+
+
+@pytest.fixture(scope="module", params=LABS)
 def lab(bpf: None, request: pytest.FixtureRequest) -> Iterator[Running]:
     with running_lab(*request.param.split()) as running:
         yield running

@@ -59,10 +59,10 @@ SMALL = 1300
 NOPS, TIMESTAMP = bytes([1, 1, 1, 0]), bytes([68, 12, 5, 0, *bytes(8)])
 
 
-TUNNELS = ["map-e software", "map-e"]
+TUNNELS = ["map-e software", "map-e auto", "map-e xdp"]
 
 
-@pytest.fixture(scope="module", params=["map-t software", "map-t", *TUNNELS])
+@pytest.fixture(scope="module", params=["map-t software", "map-t auto", "map-t xdp", *TUNNELS])
 def lab(bpf: None, request: pytest.FixtureRequest) -> Iterator[Running]:
     with lab_with_forwards(*request.param.split()) as running:
         yield running
@@ -168,7 +168,10 @@ def test_mtu_in_the_domain_on_the_way_in(path: Running) -> None:
 
 def test_mtu_in_the_lan(path: Running) -> None:
     """The CE's own error, about a packet of the server's."""
-    with link(path, "ce", f"192.168.1.0/24 dev {topology.BRIDGE} src {CE_LAN}", SMALL):
+    lan = f"192.168.1.0/24 dev {topology.BRIDGE}"
+    if not path.lab.is_bridged:
+        lan = f"{CLIENT} dev client1"
+    with link(path, "ce", f"{lan} src {CE_LAN}", SMALL):
         with from_server(path) as sock:
             assert learnt_mtu(sock, in_domain(path, 1500), PUBLIC) == SMALL
         tcp_both_ways(path)
