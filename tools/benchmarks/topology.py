@@ -72,7 +72,7 @@ class Router:
 def router(label: str, sink: Sink, family: int = 4) -> Iterator[Router]:
     """A router that forwards IPv4 to its WAN, and nothing else."""
     name = f"mxbench{os.getpid()}-{label}"
-    _ip(f"netns add {name}")
+    ip(f"netns add {name}")
     try:
         with netns.entered(name):
             for key in ("net/ipv6/conf/default/disable_ipv6", host.IPV4_FORWARDING):
@@ -80,33 +80,25 @@ def router(label: str, sink: Sink, family: int = 4) -> Iterator[Router]:
             for key in ("all", "default"):
                 host.set_sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
         for interface in ("lan", "wan"):
-            _ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
-            _ip(f"-n {name} link set {interface}-end up")
-        _ip(f"-n {name} link set lan address {LAN_MAC.hex(':')}")
-        _ip(f"-n {name} link set lan up")
-        _ip(f"-n {name} link set wan up")
-        _ip(f"-n {name} addr add 192.168.1.1/24 dev lan")
-        _ip(f"-n {name} addr add 198.51.100.2/30 dev wan")
-        _ip(f"-n {name} neigh add 198.51.100.1 lladdr 02:00:00:00:00:03 dev wan nud permanent")
-        _ip(f"-n {name} route add default via 198.51.100.1")
+            ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
+            ip(f"-n {name} link set {interface}-end up")
+        ip(f"-n {name} link set lan address {LAN_MAC.hex(':')}")
+        ip(f"-n {name} link set lan up")
+        ip(f"-n {name} link set wan up")
+        ip(f"-n {name} addr add 192.168.1.1/24 dev lan")
+        ip(f"-n {name} addr add 198.51.100.2/30 dev wan")
+        ip(f"-n {name} neigh add 198.51.100.1 lladdr 02:00:00:00:00:03 dev wan nud permanent")
+        ip(f"-n {name} route add default via 198.51.100.1")
         yield Router(name, _attach_ends(name, sink), sink, family)
     finally:
-        _ip(f"netns del {name}")
+        ip(f"netns del {name}")
 
 
 @contextmanager
 def masquerading(label: str, sink: Sink) -> Iterator[Router]:
     """A router whose kernel masquerades: the smallest ruleset there is."""
     with router(label, sink) as made:
-        command = ["ip", "netns", "exec", made.name, "nft", "-f", "-"]
-        done = subprocess.run(
-            command, input=_MASQUERADE, capture_output=True, text=True, check=False, timeout=30
-        )
-        if done.returncode:
-            raise HostError(f"nft refused to masquerade: {done.stderr}", "apt install nftables")
-        with netns.entered(made.name):
-            # A network card would have checked them: frames from nowhere come unchecked.
-            host.set_sysctl("net/netfilter/nf_conntrack_checksum", "0")
+        masquerade(made.name)
         yield made
 
 
@@ -117,6 +109,28 @@ def with_empty_program(label: str, sink: Sink) -> Iterator[Router]:
         with netns.entered(made.name), _netlink() as netlink:
             _add_filter(netlink, sink.nothing, "nothing", _BEFORE_MAPXDP)
         yield made
+
+
+def masquerade(namespace: str) -> None:
+    """Has the kernel masquerade what leaves by the WAN of a network namespace."""
+    command = ["ip", "netns", "exec", namespace, "nft", "-f", "-"]
+    done = subprocess.run(
+        command, input=_MASQUERADE, capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode:
+        raise HostError(f"nft refused to masquerade: {done.stderr}", "apt install nftables")
+    with netns.entered(namespace):
+        # A network card would have checked them: frames from nowhere come unchecked.
+        host.set_sysctl("net/netfilter/nf_conntrack_checksum", "0")
+
+
+def ip(arguments: str) -> None:
+    """The command of iproute2; HostError with its words where it fails."""
+    done = subprocess.run(
+        ["ip", *arguments.split()], capture_output=True, text=True, check=False, timeout=30
+    )
+    if done.returncode:
+        raise HostError(f"'ip {arguments}' failed: {done.stderr.strip()}", "see 'ip netns'")
 
 
 def forget_connections(made: Router) -> None:
@@ -165,11 +179,3 @@ def _netlink() -> Any:
     from pyroute2 import IPRoute
 
     return IPRoute()
-
-
-def _ip(arguments: str) -> None:
-    done = subprocess.run(
-        ["ip", *arguments.split()], capture_output=True, text=True, check=False, timeout=30
-    )
-    if done.returncode:
-        raise HostError(f"'ip {arguments}' failed: {done.stderr.strip()}", "see 'ip netns'")

@@ -8,7 +8,6 @@ good, so that nothing but forwarding is measured.
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,22 +15,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from benchmarks import topology
 from benchmarks.pps import way
 from benchmarks.pps.replay import Bare, Ends
 from mapxdp import ce, host, netns, snapshot
 from mapxdp.config import parse
 from mapxdp.datapath import instance, libbpf, xdp
-from mapxdp.errors import HostError
 from mapxdp.links import Hook, Link, open_links
 from mapxdp.model.domain import Domain, Mode
 
-_MASQUERADE = """table ip bench {
-    chain postrouting {
-        type nat hook postrouting priority srcnat
-        oifname "wan" masquerade
-    }
-}
-"""
 _BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
 _RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"))
 #: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two.
@@ -70,15 +62,7 @@ def plain(label: str, ends: Ends) -> Iterator[Router]:
 def masquerading(label: str, ends: Ends) -> Iterator[Router]:
     """The kernel masquerades: the smallest ruleset there is."""
     with plain(label, ends) as made:
-        command = ["ip", "netns", "exec", made.name, "nft", "-f", "-"]
-        done = subprocess.run(
-            command, input=_MASQUERADE, capture_output=True, text=True, check=False, timeout=30
-        )
-        if done.returncode:
-            raise HostError(f"nft refused to masquerade: {done.stderr}", "apt install nftables")
-        with netns.entered(made.name):
-            # A network card would have checked them: frames from nowhere come unchecked.
-            host.set_sysctl("net/netfilter/nf_conntrack_checksum", "0")
+        topology.masquerade(made.name)
         yield made
 
 
@@ -103,9 +87,11 @@ def edge(
     ``accelerator`` is "off", "tc" or "xdp".
     """
     with _built(label) as made, ExitStack() as closing:
-        _ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
-        _ip(f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
-        _ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
+        topology.ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
+        topology.ip(
+            f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan"
+        )
+        topology.ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
         text = _config(made.name, mode, accelerator, ea_length)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
@@ -154,7 +140,7 @@ ea_length = {ea_length}
 @contextmanager
 def _built(label: str) -> Iterator[Router]:
     name = f"mxpps{os.getpid()}-{label}"
-    _ip(f"netns add {name}")
+    topology.ip(f"netns add {name}")
     try:
         with netns.entered(name):
             host.set_sysctl("net/ipv6/conf/default/accept_dad", "0")
@@ -162,24 +148,24 @@ def _built(label: str) -> Iterator[Router]:
             for key in ("all", "default"):
                 host.set_sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
         for interface, address in (("lan", way.LAN_MAC), ("wan", way.WAN_MAC)):
-            _ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
-            _ip(f"-n {name} link set {interface} address {address.hex(':')}")
-            _ip(f"-n {name} link set {interface}-end up")
-            _ip(f"-n {name} link set {interface} up")
-        _ip(f"-n {name} addr add 192.168.1.1/24 dev lan")
+            topology.ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
+            topology.ip(f"-n {name} link set {interface} address {address.hex(':')}")
+            topology.ip(f"-n {name} link set {interface}-end up")
+            topology.ip(f"-n {name} link set {interface} up")
+        topology.ip(f"-n {name} addr add 192.168.1.1/24 dev lan")
         for number in range(way.HOSTS):
             neighbour = f"{way.Connection(number).host} lladdr {way.HOST_MAC.hex(':')}"
-            _ip(f"-n {name} neigh add {neighbour} dev lan")
+            topology.ip(f"-n {name} neigh add {neighbour} dev lan")
         with netns.entered(name), open_links() as links:
             yield Router(name, links.find("lan").index, links.find("wan").index)
     finally:
-        _ip(f"netns del {name}")
+        topology.ip(f"netns del {name}")
 
 
 def _ipv4_wan(made: Router) -> None:
-    _ip(f"-n {made.name} addr add {way.MASQUERADE}/30 dev wan")
-    _ip(f"-n {made.name} neigh add 198.51.100.1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
-    _ip(f"-n {made.name} route add default via 198.51.100.1")
+    topology.ip(f"-n {made.name} addr add {way.MASQUERADE}/30 dev wan")
+    topology.ip(f"-n {made.name} neigh add 198.51.100.1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan")
+    topology.ip(f"-n {made.name} route add default via 198.51.100.1")
 
 
 def _attach_ends(made: Router, ends: Ends, with_pass: bool) -> None:
@@ -213,11 +199,3 @@ def _add_filter(link: Link, fd: int) -> None:
             classid=1,
             direct_action=True,
         )
-
-
-def _ip(arguments: str) -> None:
-    done = subprocess.run(
-        ["ip", *arguments.split()], capture_output=True, text=True, check=False, timeout=30
-    )
-    if done.returncode:
-        raise HostError(f"'ip {arguments}' failed: {done.stderr.strip()}", "see 'ip netns'")
