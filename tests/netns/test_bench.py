@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import napt, pps, rules
+from benchmarks import cost, napt, pps, rules
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -78,3 +78,17 @@ def test_drops(live_frames: None) -> None:
     rows = report.data()["tables"][0]["rows"]
     assert {"PORT_OUTSIDE_SET", "NO_MAPPING"} <= {row["reason"] for row in rows}
     assert [row["mode"] for row in rows] == ["map-t"] * 9 + ["map-e"] * 11
+
+
+def test_cost(live_frames: None) -> None:
+    """Packets went on in both directions of both modes, whatever took them."""
+    report = Report("cost, tiny", echo=False)
+    cost.run(Effort.tiny(), report)
+    rows = report.data()["tables"][0]["rows"]
+    assert [(row["mode"], row["accelerator"], row["way"]) for row in rows] == [
+        (mode, accelerator, way)
+        for mode in ("map-t", "map-e")
+        for accelerator in ("off", "tc", "xdp")
+        for way in ("up", "down")
+    ]
+    assert all(row["verified"] > 1000 and row["jited"] > 1000 for row in rows)

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 _BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured. ``thorough`` adds the variants that take long to prepare."""
+    """How much is measured. ``thorough`` adds the variants that take long to prepare; ``runs`` are
+    test runs of a program in a slice."""
 
     rounds: int
     new_mappings: int
@@ -29,6 +30,7 @@ class Effort:
     thorough: bool
     connections: tuple[int, ...]
     slices: int
+    runs: int
 
     def frames_of(self, connections: int) -> tuple[int, int]:
         """Rounds, and frames in each: of many connections, many, so that each sends often in a
@@ -39,17 +41,50 @@ class Effort:
     @classmethod
     def full(cls) -> Effort:
         """For numbers to keep."""
-        return cls(60, 8192, (1, 1024, 16384), 60, 25, 100_000, True, (1, 1024, 32000), 40)
+        return cls(
+            rounds=60,
+            new_mappings=8192,
+            flows=(1, 1024, 16384),
+            lookup_rounds=60,
+            flood_rounds=25,
+            flood_packets=100_000,
+            thorough=True,
+            connections=(1, 1024, 32000),
+            slices=40,
+            runs=2000,
+        )
 
     @classmethod
     def quick(cls) -> Effort:
-        """Within a minute."""
-        return cls(8, 2048, (1, 1024, 16384), 4, 3, 50_000, False, (1, 1024), 10)
+        """Within a minute, or three."""
+        return cls(
+            rounds=8,
+            new_mappings=2048,
+            flows=(1, 1024, 16384),
+            lookup_rounds=4,
+            flood_rounds=3,
+            flood_packets=50_000,
+            thorough=False,
+            connections=(1, 1024),
+            slices=10,
+            runs=2000,
+        )
 
     @classmethod
     def tiny(cls) -> Effort:
         """To see that it works."""
-        return cls(2, 512, (1, 512), 2, 1, 500, False, (1, 16), 2)
+        return cls(
+            rounds=2,
+            new_mappings=512,
+            flows=(1, 512),
+            lookup_rounds=2,
+            flood_rounds=1,
+            flood_packets=500,
+            thorough=False,
+            connections=(1, 16),
+            slices=2,
+            runs=20,
+        )
 
 
 @contextmanager
@@ -106,6 +141,12 @@ def ratio(values: Sequence[float], to: Sequence[float]) -> Spread:
     """Of values to others of the same rounds, block by block."""
     pairs = zip(_blocks(values), _blocks(to), strict=True)
     return _of_blocks([median(a) / median(b) for a, b in pairs])
+
+
+def middle_half(values: Sequence[float]) -> float:
+    """The mean of those that are neither among the smallest nor among the largest quarter."""
+    quarter = len(values) // 4
+    return mean(sorted(values)[quarter : len(values) - quarter])
 
 
 def minus(values: Sequence[float], others: Sequence[float]) -> list[float]:
