@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import cost, napt, pps, rules
+from benchmarks import cost, load, napt, pps, rules
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -86,9 +86,19 @@ def test_cost(live_frames: None) -> None:
     cost.run(Effort.tiny(), report)
     rows = report.data()["tables"][0]["rows"]
     assert [(row["mode"], row["accelerator"], row["way"]) for row in rows] == [
-        (mode, accelerator, way)
-        for mode in ("map-t", "map-e")
+        ("map-t", accelerator, way)
         for accelerator in ("off", "tc", "xdp")
         for way in ("up", "down")
     ]
     assert all(row["verified"] > 1000 and row["jited"] > 1000 for row in rows)
+
+
+def test_load(live_frames: None) -> None:
+    """Packets cross a CE that is changed meanwhile; those that cannot are counted as lost."""
+    report = Report("load, tiny", echo=False)
+    load.run(Effort.tiny(), report)
+    starts, changes = (table["rows"] for table in report.data()["tables"])
+    assert [row["from"] for row in starts] == ["bytecode on disk", "bytecode in memory"] * 2
+    assert [row["change"] for row in changes] == ["up", "reload", "down, then up"] * 2
+    assert all(row["sent up"] > 100 and row["sent down"] > 100 for row in changes)
+    assert all(row["lost up"] + row["lost down"] for row in changes[2::3])

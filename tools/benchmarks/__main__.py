@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cost, napt, pps, rules
+from benchmarks import cost, load, napt, pps, rules
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -21,6 +21,7 @@ _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "drops": (drops.run, "invalid packets from the WAN, by the reason they are dropped for"),
     "rules": (rules.run, "forwarding rules: packets to other CEs, by how many rules there are"),
     "cost": (cost.run, "each BPF program of the established path: instructions, and time"),
+    "load": (load.run, "bringing a CE up, and what is lost when a running one is changed"),
 }
 
 

@@ -77,12 +77,12 @@ class _Ce:
 
 
 def run(effort: Effort, report: Report) -> None:
-    """Both modes, without an accelerator and with each."""
+    """Without an accelerator and with each."""
     ends = Ends()
     try:
         with pinned_to(cpus()[0]), ExitStack() as stack:
             programs: list[tuple[_Ce, _Program]] = []
-            for mode in (Mode.MAP_T, Mode.MAP_E):
+            for mode in effort.modes:
                 for accelerator in ("off", "tc", "xdp"):
                     ce = _established(stack, ends, mode, accelerator)
                     programs += [(ce, one) for one in stack.enter_context(_programs(ce))]

@@ -13,13 +13,17 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
 
+from mapxdp.model.domain import Mode
+
 _BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much is measured. ``thorough`` adds the variants that take long to prepare; ``runs`` are
-    test runs of a program in a slice."""
+    test runs of a program in a slice, ``starts`` times that a CE is brought up, and changed; of
+    those ``cold_starts`` with nothing compiled beforehand. ``modes`` are what most CEs that are
+    brought up are of."""
 
     rounds: int
     new_mappings: int
@@ -31,6 +35,9 @@ class Effort:
     connections: tuple[int, ...]
     slices: int
     runs: int
+    starts: int
+    cold_starts: int
+    modes: tuple[Mode, ...] = (Mode.MAP_T, Mode.MAP_E)
 
     def frames_of(self, connections: int) -> tuple[int, int]:
         """Rounds, and frames in each: of many connections, many, so that each sends often in a
@@ -52,6 +59,8 @@ class Effort:
             connections=(1, 1024, 32000),
             slices=40,
             runs=2000,
+            starts=10,
+            cold_starts=3,
         )
 
     @classmethod
@@ -68,6 +77,8 @@ class Effort:
             connections=(1, 1024),
             slices=10,
             runs=2000,
+            starts=2,
+            cold_starts=1,
         )
 
     @classmethod
@@ -84,6 +95,9 @@ class Effort:
             connections=(1, 16),
             slices=2,
             runs=20,
+            starts=1,
+            cold_starts=0,
+            modes=(Mode.MAP_T,),
         )
 
 

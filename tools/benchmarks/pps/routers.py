@@ -26,8 +26,8 @@ from mapxdp.model.domain import Domain, Mode
 
 _BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
 _RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"))
-#: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two.
-WHOLE_ADDRESS, HALF_ADDRESS = 8, 9
+#: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two, with 16 by 256.
+WHOLE_ADDRESS, HALF_ADDRESS, OF_256 = 8, 9, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,8 @@ def edge(
 
     ``accelerator`` is "off", "tc" or "xdp".
     """
-    with _built(label) as made, ExitStack() as closing:
-        topology.ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
-        topology.ip(
-            f"-n {made.name} -6 neigh add fe80::1 lladdr {way.GATEWAY_MAC.hex(':')} dev wan"
-        )
-        topology.ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
-        text = _config(made.name, mode, accelerator, ea_length)
+    with ready(label) as made, ExitStack() as closing:
+        text = configuration(made.name, mode, accelerator, ea_length)
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
             file.flush()
@@ -113,7 +108,19 @@ def edge(
         yield Router(made.name, made.lan, made.wan, programs, domain)
 
 
-def _config(name: str, mode: Mode, accelerator: str, ea_length: int) -> str:
+@contextmanager
+def ready(label: str) -> Iterator[Router]:
+    """A router that a CE can be brought up on."""
+    with _built(label) as made:
+        topology.ip(f"-n {made.name} addr add fe80::2/64 dev wan nodad")
+        gateway = f"fe80::1 lladdr {way.GATEWAY_MAC.hex(':')}"
+        topology.ip(f"-n {made.name} -6 neigh add {gateway} dev wan")
+        topology.ip(f"-n {made.name} -6 route add default via fe80::1 dev wan")
+        yield made
+
+
+def configuration(name: str, mode: Mode, accelerator: str, ea_length: int) -> str:
+    """Of a CE on such a router."""
     far_end = 'dmr = "2001:db8:ffff::/64"' if mode.translates else 'br = "2001:db8:ffff::1"'
     ipv6, ipv4 = _RULE
     return f"""\
