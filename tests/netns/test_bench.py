@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import cost, load, napt, pps, rules
+from benchmarks import cost, load, napt, pps, rules, tcp
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -102,3 +102,17 @@ def test_load(live_frames: None) -> None:
     assert [row["change"] for row in changes] == ["up", "reload", "down, then up"] * 2
     assert all(row["sent up"] > 100 and row["sent down"] > 100 for row in changes)
     assert all(row["lost up"] + row["lost down"] for row in changes[2::3])
+
+
+def test_tcp(bpf: None) -> None:
+    """Connections carry octets both ways, through everything."""
+    report = Report("tcp, tiny", echo=False)
+    tcp.run(Effort.tiny(), report)
+    tables = report.data()["tables"]
+    assert len(tables) == 4
+    for table in tables:
+        names = [row["variant"] for row in table["rows"]]
+        assert names == ["plain forwarding", "nft masquerade", "mapxdp map-t", "mapxdp map-e"]
+        assert all(row["Gbit/s"]["low"] > 0 for row in table["rows"])
+    ours = f"mxtcp{os.getpid()}-"
+    assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]

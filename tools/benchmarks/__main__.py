@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cost, load, napt, pps, rules
+from benchmarks import cost, load, napt, pps, rules, tcp
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -22,6 +22,7 @@ _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "rules": (rules.run, "forwarding rules: packets to other CEs, by how many rules there are"),
     "cost": (cost.run, "each BPF program of the established path: instructions, and time"),
     "load": (load.run, "bringing a CE up, and what is lost when a running one is changed"),
+    "tcp": (tcp.run, "bulk TCP with all offloads: the kernel, nft, mapxdp on TC"),
 }
 
 

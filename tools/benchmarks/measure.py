@@ -37,6 +37,8 @@ class Effort:
     runs: int
     starts: int
     cold_starts: int
+    tcp_rounds: int
+    tcp_seconds: float
     modes: tuple[Mode, ...] = (Mode.MAP_T, Mode.MAP_E)
 
     def frames_of(self, connections: int) -> tuple[int, int]:
@@ -61,6 +63,8 @@ class Effort:
             runs=2000,
             starts=10,
             cold_starts=3,
+            tcp_rounds=20,
+            tcp_seconds=1.0,
         )
 
     @classmethod
@@ -79,6 +83,8 @@ class Effort:
             runs=2000,
             starts=2,
             cold_starts=1,
+            tcp_rounds=5,
+            tcp_seconds=0.3,
         )
 
     @classmethod
@@ -97,6 +103,8 @@ class Effort:
             runs=20,
             starts=1,
             cold_starts=0,
+            tcp_rounds=1,
+            tcp_seconds=0.05,
             modes=(Mode.MAP_T,),
         )
 

@@ -20,6 +20,7 @@ from benchmarks.frames import LAN_MAC, Generator, Sink, Traffic
 from benchmarks.measure import cpu_ns
 from mapxdp import host, netns
 from mapxdp.errors import HostError
+from mapxdp.links import Hook, open_links
 
 _MASQUERADE = """table ip bench {
     chain postrouting {
@@ -28,7 +29,6 @@ _MASQUERADE = """table ip bench {
     }
 }
 """
-_CLSACT_EGRESS = "ffff:fff3"
 _BEFORE_MAPXDP, _BEHIND_MAPXDP = 1, 65000
 _ETH_P_ALL = 0x0003
 _SHORT = 64
@@ -106,8 +106,9 @@ def masquerading(label: str, sink: Sink) -> Iterator[Router]:
 def with_empty_program(label: str, sink: Sink) -> Iterator[Router]:
     """A router with a TC program that does nothing where mapxdp's would be."""
     with router(label, sink) as made:
-        with netns.entered(made.name), _netlink() as netlink:
-            _add_filter(netlink, sink.nothing, "nothing", _BEFORE_MAPXDP)
+        with netns.entered(made.name), open_links() as links:
+            wan = links.find("wan").index
+            add_filter(wan, Hook.EGRESS, sink.nothing, "nothing", _BEFORE_MAPXDP)
         yield made
 
 
@@ -154,25 +155,28 @@ def _attach_ends(name: str, sink: Sink) -> int:
     with netns.entered(name), _netlink() as netlink:
         lan = netlink.link_lookup(ifname="lan")[0]
         netlink.link("set", index=lan, xdp_fd=sink.pass_on)
-        netlink.tc("add", "clsact", netlink.link_lookup(ifname="wan")[0])
-        _add_filter(netlink, sink.discard, "discard", _BEHIND_MAPXDP)
+        wan = netlink.link_lookup(ifname="wan")[0]
+        netlink.tc("add", "clsact", wan)
+        add_filter(wan, Hook.EGRESS, sink.discard, "discard", _BEHIND_MAPXDP)
     return int(lan)
 
 
-def _add_filter(netlink: Any, fd: int, name: str, priority: int) -> None:
-    netlink.tc(
-        "add-filter",
-        "bpf",
-        netlink.link_lookup(ifname="wan")[0],
-        1,
-        fd=fd,
-        name=name,
-        parent=_CLSACT_EGRESS,
-        prio=priority,
-        protocol=_ETH_P_ALL,
-        classid=1,
-        direct_action=True,
-    )
+def add_filter(ifindex: int, hook: Hook, fd: int, name: str, priority: int) -> None:
+    """A TC program. Not as mapxdp adds its own: it would take it for another instance's."""
+    with _netlink() as netlink:
+        netlink.tc(
+            "add-filter",
+            "bpf",
+            ifindex,
+            1,
+            fd=fd,
+            name=name,
+            parent=hook.value,
+            prio=priority,
+            protocol=_ETH_P_ALL,
+            classid=1,
+            direct_action=True,
+        )
 
 
 def _netlink() -> Any:

@@ -21,10 +21,10 @@ from benchmarks.pps.replay import Bare, Ends
 from mapxdp import ce, host, netns, snapshot
 from mapxdp.config import parse
 from mapxdp.datapath import instance, libbpf, xdp
-from mapxdp.links import Hook, Link, open_links
+from mapxdp.links import Hook, open_links
 from mapxdp.model.domain import Domain, Mode
 
-_BEHIND_ALL, _ALL_PROTOCOLS = 65000, 0x0003
+_BEHIND_ALL = 65000
 _RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"))
 #: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two, with 16 by 256.
 WHOLE_ADDRESS, HALF_ADDRESS, OF_256 = 8, 9, 16
@@ -182,27 +182,7 @@ def _attach_ends(made: Router, ends: Ends, with_pass: bool) -> None:
             link, other = links.find(name), links.find(f"{name}-end")
             if not links.has_clsact(link):
                 links.add_clsact(link)
-            _add_filter(link, ends.tc)
+            topology.add_filter(link.index, Hook.EGRESS, ends.tc, "ends", _BEHIND_ALL)
             xdp.attach(other.name, other.index, ends.xdp, None)
             if with_pass:
                 xdp.attach(link.name, link.index, ends.pass_on, None)
-
-
-def _add_filter(link: Link, fd: int) -> None:
-    """Not as mapxdp adds its own: it would take it for another instance's."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as netlink:
-        netlink.tc(
-            "add-filter",
-            "bpf",
-            link.index,
-            1,
-            fd=fd,
-            name="ends",
-            parent=Hook.EGRESS.value,
-            prio=_BEHIND_ALL,
-            protocol=_ALL_PROTOCOLS,
-            classid=1,
-            direct_action=True,
-        )
