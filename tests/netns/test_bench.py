@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import cost, load, napt, pps, rules, tcp
+from benchmarks import cost, load, napt, pps, scale, tcp
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -43,13 +43,15 @@ def test_napt(live_frames: None) -> None:
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
 
 
-def test_rules(live_frames: None) -> None:
-    """Every frame came through, by a rule where there are some."""
-    report = Report("rules, tiny", echo=False)
-    rules.run(Effort.tiny(), report)
-    rows = report.data()["tables"][0]["rows"]
-    assert [row["FMRs"] for row in rows] == [0, 1, 100, 1000, 10_000, 10_000]
-    assert all({"ns", "x without FMRs"} <= row.keys() for row in rows)
+def test_scale(live_frames: None) -> None:
+    """Every frame came through: by a rule where there are some, of few ports, and of many flows."""
+    report = Report("scale, tiny", echo=False)
+    scale.run(Effort.tiny(), report)
+    rules, ports, flows = (table["rows"] for table in report.data()["tables"])
+    assert [row["FMRs"] for row in rules] == [0, 1, 100, 1000, 10_000, 10_000]
+    assert all({"ns", "x without FMRs"} <= row.keys() for row in rules)
+    assert [row["ports"] for row in ports] == [240, 65536]
+    assert [row["flows"] for row in flows] == [1, 512]
 
 
 def test_pps(live_frames: None) -> None:

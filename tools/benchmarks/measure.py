@@ -39,6 +39,8 @@ class Effort:
     cold_starts: int
     tcp_rounds: int
     tcp_seconds: float
+    scales: int
+    many_flows: tuple[int, ...]
     modes: tuple[Mode, ...] = (Mode.MAP_T, Mode.MAP_E)
 
     def frames_of(self, connections: int) -> tuple[int, int]:
@@ -65,6 +67,8 @@ class Effort:
             cold_starts=3,
             tcp_rounds=20,
             tcp_seconds=1.0,
+            scales=4,
+            many_flows=(1, 16, 256, 4096, 16384, 32768, 65536),
         )
 
     @classmethod
@@ -85,6 +89,8 @@ class Effort:
             cold_starts=1,
             tcp_rounds=5,
             tcp_seconds=0.3,
+            scales=4,
+            many_flows=(1, 256, 4096, 16384, 65536),
         )
 
     @classmethod
@@ -105,6 +111,8 @@ class Effort:
             cold_starts=0,
             tcp_rounds=1,
             tcp_seconds=0.05,
+            scales=1,
+            many_flows=(1, 512),
             modes=(Mode.MAP_T,),
         )
 
