@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import cost, load, napt, pps, rules, scale, tcp
+from benchmarks import cost, load, napt, pps, rules, scale, setup, tcp
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "load": (load.run, "bringing a CE up, and what is lost when a running one is changed"),
     "tcp": (tcp.run, "bulk TCP with all offloads: the kernel, nft, mapxdp on TC"),
     "scale": (scale.run, "a packet's cost by how many rules, ports and flows there are"),
+    "setup": (setup.run, "new connections a second, beside nft: a part of napt"),
 }
 
 
