@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from benchmarks import cost, load, napt, pps, scale, tcp
+from benchmarks import cost, load, napt, pps, scale, setup, tcp
 from benchmarks.measure import Effort
 from benchmarks.pps import drops
 from benchmarks.report import Report
@@ -118,3 +118,11 @@ def test_tcp(bpf: None) -> None:
         assert all(row["Gbit/s"]["low"] > 0 for row in table["rows"])
     ours = f"mxtcp{os.getpid()}-"
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
+
+
+def test_setup(live_frames: None) -> None:
+    """Own ports and shared ones, each beside masquerade."""
+    report = Report("setup, tiny", echo=False)
+    setup.run(Effort.tiny(), report)
+    titles = [table["title"] for table in report.data()["tables"]]
+    assert [title.split(",")[0] for title in titles] == ["New mappings", "Times masquerade's"] * 2

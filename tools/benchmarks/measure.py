@@ -162,15 +162,23 @@ class Spread:
         return " / ".join(f"{x:.{digits}f}" for x in (self.low, self.middle, self.high))
 
 
+class Ratio(Spread):
+    """The same, of how many times something is something else."""
+
+    __slots__ = ()
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Of the medians of consecutive blocks: one disturbed slice does not show."""
-    return _of_blocks([median(block) for block in _blocks(values)])
+    middles = [median(block) for block in _blocks(values)]
+    return Spread(min(middles), median(middles), max(middles))
 
 
-def ratio(values: Sequence[float], to: Sequence[float]) -> Spread:
+def ratio(values: Sequence[float], to: Sequence[float]) -> Ratio:
     """Of values to others of the same rounds, block by block."""
     pairs = zip(_blocks(values), _blocks(to), strict=True)
-    return _of_blocks([median(a) / median(b) for a, b in pairs])
+    times = [median(a) / median(b) for a, b in pairs]
+    return Ratio(min(times), median(times), max(times))
 
 
 def middle_half(values: Sequence[float]) -> float:
@@ -188,7 +196,3 @@ def _blocks(values: Sequence[float]) -> list[Sequence[float]]:
     count = min(_BLOCKS, len(values))
     edges = [len(values) * number // count for number in range(count + 1)]
     return [values[a:b] for a, b in pairwise(edges)]
-
-
-def _of_blocks(values: list[float]) -> Spread:
-    return Spread(min(values), median(values), max(values))
