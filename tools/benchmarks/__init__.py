@@ -7,5 +7,7 @@ Each benchmark is a module or package here, named in ``__main__``; what they hav
     topology    the routers, each in a network namespace
     edges       mapxdp's datapath on a router
     measure     CPU time, rounds, ratios
+    bpf         single runs of a program, and how long it is
     report      the machine, the numbers, as text and as JSON
+    svg         their ratios as a drawing
 """
