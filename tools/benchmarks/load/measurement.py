@@ -29,6 +29,7 @@ from mapxdp.model.domain import Mode
 from mapxdp.record import Record
 
 _LOADED = "compiled and loaded"
+_PATIENCE, _PAUSE = 5.0, 0.01
 _COLD, _ON_DISK, _IN_MEMORY = "nothing cached", "bytecode on disk", "bytecode in memory"
 _UP = """\
 `mapxdp up`, without starting Python. "to be loaded": until all programs are compiled, verified and
@@ -211,16 +212,17 @@ def _change(
 
 
 def _frames(variant: _Variant) -> tuple[bytes, bytes]:
-    """Of a connection that a frame has begun, upstream and downstream."""
-    connection = Connection(0)
-    with netns.entered(variant.router.name):
-        traffic.send("lan-end", connection.up())
-    ports = variant.router.external_ports()
-    key = str(connection.host), connection.port
-    if key not in ports:
-        raise HostError(f"{variant.router.name}: a packet began no mapping", "report this")
-    domain = parse(variant.text, "benchmark").domain
-    return connection.up(), connection.down_from(domain, ports[key])
+    """Of a connection that has a mapping, upstream and downstream."""
+    connection, domain = Connection(0), parse(variant.text, "benchmark").domain
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        with netns.entered(variant.router.name):
+            traffic.send("lan-end", connection.up())
+        time.sleep(_PAUSE)
+        port = variant.router.external_ports().get((str(connection.host), connection.port))
+        if port is not None:
+            return connection.up(), connection.down_from(domain, port)
+    raise HostError(f"{variant.router.name}: packets began no mapping", "report this")
 
 
 def _tell_starts(variants: list[_Variant], effort: Effort, report: Report) -> None:

@@ -24,7 +24,7 @@ _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 _QUEUE = 1 << 26
 _BURST, _PAUSE = 4, 0.001
 #: Longer than a packet may wait in a queue of this machine.
-_PATIENCE = 0.5
+_PATIENCE = 2.0
 _LONGEST = 120.0
 _FRAME_MAX = 2048
 #: A number and its complement: the sum over both is that of zeros, and every checksum stays right.
@@ -70,10 +70,9 @@ def flowing(namespace: str, up: bytes, down: bytes) -> Iterator[Running]:
 
 
 def send(interface: str, frame: bytes) -> None:
-    """One frame, and time for it to arrive."""
+    """One frame."""
     with _socket(interface) as made:
         made.send(frame)
-    time.sleep(_PAUSE)
 
 
 def _answer(pipe: Pipe) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -127,9 +126,11 @@ def _carry(pipe: Pipe, namespace: str, up: bytes, down: bytes) -> None:
                     way.send()
             for way in ways:
                 way.look()
-        time.sleep(_PATIENCE)
-        for way in ways:
-            way.look()
+        end = time.monotonic() + _PATIENCE
+        while any(way.counted()[1] for way in ways) and time.monotonic() < end:
+            time.sleep(_PAUSE)
+            for way in ways:
+                way.look()
         pipe.send(tuple(way.counted() for way in ways))
 
 
