@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import cost, load, napt, pps, scale, setup, tcp
 from benchmarks.measure import Effort
-from benchmarks.pps import drops
+from benchmarks.pps import drops, two_cpus
 from benchmarks.report import Report
 from harness.requirements import missing_for_live_frames
 from mapxdp import netns
@@ -71,6 +71,15 @@ def test_pps(live_frames: None) -> None:
         assert all("ns" in row for row in table["rows"])
     ours = f"mxpps{os.getpid()}-"
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]
+
+
+def test_two_cpus(live_frames: None) -> None:
+    """Every variant forwards on both, connections of their own and one that they share."""
+    report = Report("cpus, tiny", echo=False)
+    two_cpus.run(Effort.tiny(), report)
+    rows = report.data()["tables"][0]["rows"]
+    assert len(rows) == 5 * 2 * 2
+    assert {row["connections"] for row in rows} == {"own", "the same"}
 
 
 def test_drops(live_frames: None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import cost, load, napt, pps, rules, scale, setup, tcp
 from benchmarks.measure import Effort
-from benchmarks.pps import drops
+from benchmarks.pps import drops, two_cpus
 from benchmarks.report import Report
 from mapxdp import host
 from mapxdp.errors import MapxdpError, refusals
@@ -19,6 +19,7 @@ from mapxdp.errors import MapxdpError, refusals
 _BENCHMARKS: dict[str, tuple[Callable[[Effort, Report], None], str]] = {
     "napt": (napt.run, "NAPT44: new mappings, look-ups, memory, and a flood of refused packets"),
     "pps": (pps.run, "small packets a second: the kernel, nft, bare XDP, mapxdp on TC and XDP"),
+    "cpus": (two_cpus.run, "small packets through one router on two CPUs at once"),
     "drops": (drops.run, "invalid packets from the WAN, by the reason they are dropped for"),
     "rules": (rules.run, "forwarding rules: packets to other CEs, by how many rules there are"),
     "cost": (cost.run, "each BPF program of the established path: instructions, and time"),

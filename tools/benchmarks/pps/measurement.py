@@ -59,7 +59,7 @@ def _variants(stack: ExitStack, ends: Ends, most: int) -> list[_Variant]:
         up_program, down_program = router.programs or (None, None)
         up = stack.enter_context(Player([c.up() for c in connections], up_program))
         if router.domain is not None:
-            answer = _through_domain(router, up, most)
+            answer = through_domain(router, up, most)
         down = stack.enter_context(Player([answer(c) for c in connections], down_program))
         made.append(_Variant(name, router, up, down))
 
@@ -78,7 +78,7 @@ def _variants(stack: ExitStack, ends: Ends, most: int) -> list[_Variant]:
     return made
 
 
-def _through_domain(router: Router, up: Player, most: int) -> Callable[[Connection], bytes]:
+def through_domain(router: Router, up: Player, most: int) -> Callable[[Connection], bytes]:
     """The answers to what a CE has sent: it has to send first, to have mappings."""
     _play(router, up, router.lan, most, most)
     ports, domain = router.external_ports(), router.domain

@@ -25,6 +25,8 @@ from mapxdp.links import Hook, open_links
 from mapxdp.model.domain import Domain, Mode
 
 _BEHIND_ALL = 65000
+#: One for each of two CPUs.
+_QUEUES = "numtxqueues 2 numrxqueues 2"
 _RULE = (IPv6Network("2001:db8::/40"), IPv4Network("192.0.2.0/24"))
 #: EA bits: with 8 of them an address is one CE's, with 9 it is shared by two, with 16 by 256.
 WHOLE_ADDRESS, HALF_ADDRESS, OF_256 = 8, 9, 16
@@ -155,7 +157,10 @@ def _built(label: str) -> Iterator[Router]:
             for key in ("all", "default"):
                 host.set_sysctl(f"net/ipv4/conf/{key}/rp_filter", "0")
         for interface, address in (("lan", way.LAN_MAC), ("wan", way.WAN_MAC)):
-            topology.ip(f"-n {name} link add {interface} type veth peer name {interface}-end")
+            topology.ip(
+                f"-n {name} link add {interface} {_QUEUES} type veth"
+                f" peer name {interface}-end {_QUEUES}"
+            )
             topology.ip(f"-n {name} link set {interface} address {address.hex(':')}")
             topology.ip(f"-n {name} link set {interface}-end up")
             topology.ip(f"-n {name} link set {interface} up")
