@@ -25,6 +25,7 @@ from mapxdp.model.domain import Mode
 _XDP_PASS, _XDP_REDIRECT = 2, 4
 _SETTLING = 64  # frames
 _ATTEMPTS = 3
+_ETHER_TYPE = slice(12, 14)
 _METHOD = """\
 The program that takes packets of established connections: without an accelerator at the WAN, with
 one where packets arrive. BPF_PROG_TEST_RUN, each run with a fresh packet (UDP, 64 octets upstream),
@@ -140,11 +141,22 @@ def _program(closing: ExitStack, ce: _Ce, way: str, fd: int, ifindex: int) -> _P
         kind, idle = libbpf.PROGRAM_TYPE_SCHED_CLS, trial.PASSED_ON
         verdict = trial.PASSED_ON if ce.accelerator == "off" else trial.REDIRECTED
         context = trial.context(ifindex=ifindex)
+    _require_translated(ce, way, fd, context)
     nothing = bpf.load_empty(kind, idle)
     closing.callback(os.close, nothing)
     empty = _Empty(SingleRuns(nothing, frame, context), idle)
     runs = SingleRuns(fd, frame, context)
     return _Program(ce.mode, ce.accelerator, way, bpf.size_of(fd), runs, verdict, empty)
+
+
+def _require_translated(ce: _Ce, way: str, fd: int, context: bytes) -> None:
+    """HostError unless the frame becomes one of the other family: without an accelerator the
+    verdict is the same if nothing is done to it."""
+    frame = ce.frames[way]
+    with netns.entered(ce.router.name):
+        made = libbpf.run_program(fd, frame, context=context).packet
+    if made[_ETHER_TYPE] == frame[_ETHER_TYPE]:
+        raise HostError(f"{ce.router.name}, {way}: a packet was not translated", "report this")
 
 
 def _measure(ce: _Ce, program: _Program, runs: int) -> None:
