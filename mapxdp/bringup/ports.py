@@ -8,6 +8,7 @@ sessions on a port that is to be a forward are ended.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 
 from mapxdp import forwards
 from mapxdp.bringup.plan import Plan, Say
@@ -31,21 +32,24 @@ def reconcile(plan: Plan, journal: Journal, kept_mappings: bool, say: Say) -> No
     with instance.opened(name, domain) as maps, control.opened(name, domain) as running:
         mappings = observe.read_mappings(maps)
         if kept_mappings:
-            _reserve(plan, running, say)
+            _reserve(plan, running, observe.read_reserved(maps), say)
         _forward(plan, journal, running, mappings, say)
 
 
-def _reserve(plan: Plan, running: Control, say: Say) -> None:
+def _reserve(
+    plan: Plan, running: Control, there: AbstractSet[tuple[Protocol, int]], say: Say
+) -> None:
     reserved = plan.config.policy.reserved_ports | frozenset(plan.config.domain.reserved_ports)
-    late = set()
-    for protocol in Protocol:
-        for port in running.port_set:
-            is_reserved = control.is_reserved(running, protocol, port)
-            if port in reserved and not is_reserved:
-                if control.reserve(running, protocol, port) is not Result.DONE:
-                    late.add(port)
-            elif is_reserved and port not in reserved:
-                control.unreserve(running, protocol, port)
+    wanted = {
+        (protocol, port) for protocol in Protocol for port in reserved if port in running.port_set
+    }
+    for protocol, port in there - wanted:
+        control.unreserve(running, protocol, port)
+    late = {
+        port
+        for protocol, port in wanted - there
+        if control.reserve(running, protocol, port) is not Result.DONE
+    }
     if late:
         ports = ", ".join(map(str, sorted(late)))
         say(f"reserved ports in use: {ports}; reload again once they are free")

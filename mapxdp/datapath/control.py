@@ -132,13 +132,6 @@ def unreserve(control: Control, protocol: Protocol, port: int) -> Result:
     return release_slot(control, slot, reserved_word(control.contract))
 
 
-def is_reserved(control: Control, protocol: Protocol, port: int) -> bool:
-    """Whether a port is out of use."""
-    slot = slot_index(control, protocol, port)
-    owner = control.contract["mapping"].unpack(control.element("slots", slot))["owner"]
-    return bool(owner == reserved_word(control.contract))
-
-
 def reserved_word(contract: Contract) -> int:
     """The owner word of a port that is out of use."""
     return contract.number("SLOT_RESERVED") << contract.number("OWNER_STATE_SHIFT")

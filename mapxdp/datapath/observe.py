@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, TypeVar
 
 from mapxdp.contract import Struct
 from mapxdp.datapath import libbpf, state, tables
@@ -31,6 +31,7 @@ from mapxdp.observed import (
 )
 from mapxdp.reasons import Reason
 
+_Decoded = TypeVar("_Decoded")
 _CODES = {4: "I", 8: "Q"}
 _KINDS = {
     "SLOT_EIM": MappingKind.OWN,
@@ -104,20 +105,26 @@ def read_mappings(maps: MapSet) -> list[Mapping]:
     ]
 
 
+def read_reserved(maps: MapSet) -> set[tuple[Protocol, int]]:
+    """The ports that are out of use."""
+    taken = maps.contract["pool"].unpack(maps.value("pool"))["taken"]
+    return set(_used(maps, "slots", _set_bits(taken), _Decoder.of(maps).reserved))
+
+
 def _used(
     maps: MapSet,
     name: str,
     positions: Iterable[int],
-    decode: Callable[[int, dict[str, int]], Mapping | None],
-) -> Iterator[Mapping]:
+    decode: Callable[[int, dict[str, int]], _Decoded | None],
+) -> Iterator[_Decoded]:
     """What is at these positions of ``slots`` or ``flows``, without a system call for each."""
     spec = maps.spec(name)
     reader = _Reader(maps.contract["mapping"])
     with mmap.mmap(maps.fds[name], spec.entries * spec.value_size, prot=mmap.PROT_READ) as memory:
         for position in positions:
-            mapping = decode(position, reader.at(memory, position))
-            if mapping is not None:
-                yield mapping
+            decoded = decode(position, reader.at(memory, position))
+            if decoded is not None:
+                yield decoded
 
 
 class _Reader:
@@ -158,6 +165,7 @@ class _Decoder:
     facts: tuple[MappingFacts, ...]
     port_shift: int
     state_shift: int
+    reserved_state: int
 
     @classmethod
     def of(cls, maps: MapSet) -> _Decoder:
@@ -176,6 +184,7 @@ class _Decoder:
             facts=tuple(tables.facts_of(contract, flags) for flags in range(combinations)),
             port_shift=contract.number("OWNER_PORT_SHIFT"),
             state_shift=contract.number("OWNER_STATE_SHIFT"),
+            reserved_state=contract.number("SLOT_RESERVED"),
         )
 
     def slot(self, index: int, fields: dict[str, int]) -> Mapping | None:
@@ -187,6 +196,13 @@ class _Decoder:
         """A flow; None where it is only just beginning or ending."""
         mapping = self._mapping(fields["slot"], fields)
         return mapping if mapping is not None and mapping.kind is MappingKind.FLOW else None
+
+    def reserved(self, index: int, fields: dict[str, int]) -> tuple[Protocol, int] | None:
+        """A port that is out of use; None for another."""
+        number, position = divmod(index, self.slots)
+        if fields["owner"] >> self.state_shift != self.reserved_state:
+            return None
+        return self.protocols[number], self.ports[position]
 
     def _mapping(self, slot: int, fields: dict[str, int]) -> Mapping | None:
         kind = self.kinds.get(fields["owner"] >> self.state_shift)
