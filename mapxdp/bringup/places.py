@@ -34,9 +34,15 @@ class Place:
             links.attach(self.link, self.hook, program, name, self.preference)
 
     def put_back(self, links: Links, name: str, number: int) -> None:
-        """Attaches the program that was there: ``occupant`` said its number."""
+        """Attaches the program that was there: ``occupant`` said its number.
+
+        One that nobody had pinned went when another took its place: then nothing is there.
+        """
         with libbpf.opened_program(number) as program:
-            self.attach(links, name, program)
+            if program is None:
+                self.detach(links, name)
+            else:
+                self.attach(links, name, program)
 
     def occupant(self, links: Links, name: str) -> int | None:
         """The kernel's number of the instance's program there; None where it has none."""

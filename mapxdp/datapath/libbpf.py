@@ -221,6 +221,11 @@ def _checked(result: int, what: str) -> int:
     return result
 
 
+def _is_missing(result: int) -> bool:
+    """Whether a call failed because what it asks for is not there."""
+    return result < 0 and errno.ENOENT in (ctypes.get_errno(), -result)
+
+
 def create_map(spec: MapSpec) -> int:
     """Creates a map; its file descriptor."""
     options = _MapCreateOptions(sz=ctypes.sizeof(_MapCreateOptions), map_flags=spec.flags)
@@ -256,9 +261,12 @@ def program_id(fd: int) -> int:
 
 
 @contextmanager
-def opened_program(number: int) -> Iterator[int]:
-    """The program of which that is the kernel's number, meanwhile open."""
+def opened_program(number: int) -> Iterator[int | None]:
+    """The program of which that is the kernel's number, meanwhile open; None if it has gone."""
     fd = _library().bpf_prog_get_fd_by_id(ctypes.c_uint32(number))
+    if _is_missing(fd):
+        yield None
+        return
     _checked(fd, f"open BPF program {number}")
     try:
         yield fd
@@ -329,7 +337,7 @@ def pin(fd: int, path: Path) -> None:
 def open_pinned(path: Path) -> int:
     """Opens what is pinned at ``path``; NotPinned where nothing is."""
     fd = _library().bpf_obj_get(str(path).encode())
-    if fd < 0 and errno.ENOENT in (ctypes.get_errno(), -fd):
+    if _is_missing(fd):
         raise NotPinned(path)
     return _checked(fd, f"open {path}")
 

@@ -11,7 +11,9 @@ import pytest
 from harness import steps
 from harness.router import Router
 from harness.steps import Failing, MadeToFail
+from harness.waiting import comes_true
 from mapxdp import record
+from mapxdp.datapath import instance, libbpf
 from mapxdp.errors import HostError
 
 pytestmark = pytest.mark.timeout(600)
@@ -67,3 +69,26 @@ def fails(cpe: Router) -> bool:
         assert "made to fail" in str(error)
         return True
     return False
+
+
+def test_programs_that_went_with_their_pins_are_not_put_back(cpe: Router) -> None:
+    """Where the BPF file system was lost, as with a container, filters alone hold the programs."""
+    cpe.up()
+    former = cpe.attached_programs()
+    instance.remove(cpe.name)
+
+    def fail_at_last(step: str) -> None:
+        if step == "make_current":
+            assert comes_true(lambda: not any(map(is_there, former)), 10)
+            raise MadeToFail(5, "made to fail")
+
+    with steps.watched(fail_at_last):
+        assert fails(cpe)
+    assert cpe.state()["hooks"] == {"INGRESS": None, "EGRESS": None}
+    cpe.up()
+    assert cpe.state()["hooks"] == {"INGRESS": cpe.name, "EGRESS": cpe.name}
+
+
+def is_there(program: str) -> bool:
+    with libbpf.opened_program(int(program)) as opened:
+        return opened is not None
