@@ -77,7 +77,7 @@ def _accelerator(links: Links, wan: Link, running: Record, again: str) -> list[H
 
 def _problem_at(place: Place, links: Links, running: Record, again: str) -> str | None:
     """The other end of a veth may have stopped to take what XDP sends."""
-    if not place.occupant(links, running.name):
+    if place.occupant(links, running.name) is None:
         return f"not attached; {again}"
     if place.hook is not None:
         return None
