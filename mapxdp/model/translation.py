@@ -16,8 +16,9 @@ class TranslationPolicy:
 
     ``traffic_class`` None copies the octet (RFC 7915 sections 4.1 and 5.1, RFC 2473 section
     6.4); a number from 0 to 255 is what every packet to the WAN gets. ``icmp_error_source`` is
-    that of ICMP errors from routers without an IPv4 address (RFC 6791). ``fragment_inner``
-    is for MAP-E: the IPv4 packet is cut and not the IPv6 one (RFC 7597 section 8.3.1).
+    that of ICMP errors from routers without an IPv4 address (RFC 6791), and of the CE's own where
+    there is no NAPT44. ``fragment_inner`` is for MAP-E: the IPv4 packet is cut and not the IPv6
+    one (RFC 7597 section 8.3.1).
     """
 
     traffic_class: int | None = None
