@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 
@@ -53,7 +53,7 @@ def flowing(namespace: str, up: bytes, down: bytes) -> Iterator[Running]:
     running = Running()
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe()
-    process = context.Process(target=_carry, args=(there, namespace, up, down), daemon=True)
+    process = context.Process(target=_carry, args=(here, there, namespace, up, down), daemon=True)
     process.start()
     there.close()
     try:
@@ -114,8 +114,9 @@ class _Way:
         return self.sent, self.sent - len(self._seen)
 
 
-def _carry(pipe: Pipe, namespace: str, up: bytes, down: bytes) -> None:
+def _carry(here: Pipe, pipe: Pipe, namespace: str, up: bytes, down: bytes) -> None:
     """In a process of its own, until it is told to stop, or nobody is there any more."""
+    here.close()  # inherited: while it is open, the end of the process that made it is not seen
     with netns.entered(namespace), _socket("lan-end") as lan, _socket("wan-end") as wan:
         ways = _Way(up, lan, wan), _Way(down, wan, lan)
         pipe.send(((0, 0), (0, 0)))
@@ -131,7 +132,8 @@ def _carry(pipe: Pipe, namespace: str, up: bytes, down: bytes) -> None:
             time.sleep(_PAUSE)
             for way in ways:
                 way.look()
-        pipe.send(tuple(way.counted() for way in ways))
+        with suppress(BrokenPipeError):
+            pipe.send(tuple(way.counted() for way in ways))
 
 
 def _socket(interface: str) -> socket.socket:
