@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
-from statistics import median
+from statistics import mean
 
-from benchmarks.measure import Effort, Spread, cpu_ns, cpus, pinned_to, spread
+from benchmarks.measure import Effort, Ratio, cpu_ns, cpus, pinned_to, ratio, spread
 from benchmarks.pps import routers
 from benchmarks.pps.measurement import through_domain
 from benchmarks.pps.replay import Ends, Player
@@ -135,7 +135,7 @@ def _play(way: _Way, player: Player, frames: int) -> None:
 
 def _mean(way: _Way, frames: int, *groups: list[int]) -> float:
     """ns of CPU time per frame, of each group of CPUs at once, and one group after the other."""
-    return median(ns for group in groups for ns in _at_once(way, frames, group))
+    return mean(ns for group in groups for ns in _at_once(way, frames, group))
 
 
 def _at_once(way: _Way, frames: int, group: list[int]) -> list[float]:
@@ -170,8 +170,8 @@ def _tried_at_once(way: _Way, frames: int, group: list[int]) -> list[_Work]:
         return list(threads.map(work, group, way.players))
 
 
-def _scale(way: _Way) -> Spread:
-    return spread([2 * alone / both for alone, both in zip(way.alone, way.both, strict=True)])
+def _scale(way: _Way) -> Ratio:
+    return ratio([2 * alone for alone in way.alone], way.both)
 
 
 def _tell(ways: list[_Way], connections: int, rounds: int, frames: int, report: Report) -> None:
