@@ -120,12 +120,7 @@ def _slice(variant: _Variant, ends: Ends, direction: str, flows: int, frames: in
         between = cpu_ns(cpu)
         player.play(ifindex, frames - _SHORT)
         ended = cpu_ns(cpu)
-    arrived = ends.arrived()
-    if arrived < frames * 0.999:
-        raise HostError(
-            f"{variant.name}, {direction}: {frames} frames in, {arrived} out",
-            "a benchmark's router loses packets: report this",
-        )
+    ends.require(frames, f"{variant.name}, {direction}")
     return ((ended - between) - (between - begun)) / (frames - 2 * _SHORT)
 
 

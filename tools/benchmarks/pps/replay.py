@@ -16,6 +16,7 @@ from types import TracebackType
 from mapxdp.contract import MapSpec
 from mapxdp.datapath import libbpf, tables
 from mapxdp.datapath.compiler import compile_text
+from mapxdp.errors import HostError
 from mapxdp.model.port_set import PortParameters, PortSet
 
 _TEXT = Path(__file__).with_name("replay.bpf.c")
@@ -26,6 +27,7 @@ _CURSOR, _TARGET = struct.Struct("=IIII"), struct.Struct("=I12s")
 _ENDS = struct.Struct(f"={64 * 8}Q")
 _KEY = bytes(4)
 _FIRST = 0
+_ALL = 0.999
 
 
 class Ends:
@@ -47,6 +49,15 @@ class Ends:
         value = libbpf.lookup(self.map, _KEY, _ENDS.size)
         assert value is not None
         return sum(_ENDS.unpack(value))
+
+    def require(self, frames: int, way: str) -> None:
+        """HostError unless so many frames arrived; the last few may still be on their way."""
+        arrived = self.arrived()
+        if arrived < frames * _ALL:
+            raise HostError(
+                f"{way}: {frames} frames in, {arrived} out",
+                "a benchmark's router loses packets: report this",
+            )
 
     def close(self) -> None:
         """Closes what is open; attached programs stay."""

@@ -77,8 +77,8 @@ def run(effort: Effort, report: Report) -> None:
         with ExitStack() as stack:
             ways = _ways(stack, ends, connections, effort.modes)
             for _, way in product(range(rounds), ways):
-                way.alone.append(_mean(way, frames, *([cpu] for cpu in cpus()[:2])))
-                way.both.append(_mean(way, frames, cpus()[:2]))
+                way.alone.append(_mean(way, ends, frames, *([cpu] for cpu in cpus()[:2])))
+                way.both.append(_mean(way, ends, frames, cpus()[:2]))
     finally:
         ends.close()
     _tell(ways, connections, rounds, frames, report)
@@ -133,15 +133,18 @@ def _play(way: _Way, player: Player, frames: int) -> None:
         player.play(way.ifindex, frames)
 
 
-def _mean(way: _Way, frames: int, *groups: list[int]) -> float:
+def _mean(way: _Way, ends: Ends, frames: int, *groups: list[int]) -> float:
     """ns of CPU time per frame, of each group of CPUs at once, and one group after the other."""
-    return mean(ns for group in groups for ns in _at_once(way, frames, group))
+    return mean(ns for group in groups for ns in _at_once(way, ends, frames, group))
 
 
-def _at_once(way: _Way, frames: int, group: list[int]) -> list[float]:
-    """The same of each CPU of a group. HostError if they never really were at work together."""
+def _at_once(way: _Way, ends: Ends, frames: int, group: list[int]) -> list[float]:
+    """The same of each CPU of a group. HostError if they never really were at work together, or
+    frames were lost: two CPUs can fill a queue that one cannot."""
     for _ in range(_TRIES):
+        ends.clear()
         works = _tried_at_once(way, frames, group)
+        ends.require(len(group) * (frames + _SHORT), f"{way.variant}, {way.direction}, {way.kind}")
         together = min(work.ended for work in works) - max(work.begun for work in works)
         if together >= _TOGETHER * max(work.ended - work.begun for work in works):
             return [work.ns for work in works]
