@@ -80,7 +80,9 @@ class _ProgramLoadOptions(ctypes.Structure):
     ]
 
 
-class _TestRunOptions(ctypes.Structure):
+class TestRunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts"""
+
     _fields_ = [
         ("sz", ctypes.c_size_t),
         ("data_in", ctypes.c_char_p),
@@ -384,8 +386,8 @@ def run_program(
     """
     capacity = len(packet) + _LARGEST_PACKET
     out = ctypes.create_string_buffer(capacity)
-    options = _TestRunOptions(
-        sz=ctypes.sizeof(_TestRunOptions),
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
         data_in=packet,
         data_size_in=len(packet),
         data_out=ctypes.cast(out, ctypes.c_void_p),
@@ -408,8 +410,8 @@ def run_live(fd: int, frame: bytes, ingress_ifindex: int, frames: int, batch: in
     interface needs a receive queue with XDP (a program on it). OSError before Linux 5.18.
     """
     context = struct.pack("=IIIIII", 0, len(frame), 0, ingress_ifindex, 0, 0)
-    options = _TestRunOptions(
-        sz=ctypes.sizeof(_TestRunOptions),
+    options = TestRunOptions(
+        sz=ctypes.sizeof(TestRunOptions),
         data_in=frame,
         data_size_in=len(frame),
         ctx_in=context,

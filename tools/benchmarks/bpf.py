@@ -52,34 +52,14 @@ def load_empty(program_type: int, verdict: int) -> int:
     return libbpf.load_program("empty", code, program_type).fd
 
 
-class _Options(ctypes.Structure):
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_char_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    ]
-
-
 class SingleRuns:
     """A program, and the frame that each of its runs gets."""
 
     def __init__(self, fd: int, frame: bytes, context: bytes) -> None:
         self._fd = fd
         self._run = libbpf.library().bpf_prog_test_run_opts
-        self._options = _Options(
-            sz=ctypes.sizeof(_Options),
+        self._options = libbpf.TestRunOptions(
+            sz=ctypes.sizeof(libbpf.TestRunOptions),
             data_in=frame,
             data_size_in=len(frame),
             ctx_in=context,
