@@ -55,9 +55,9 @@ def decide(config: Config, lans: tuple[Link, ...], devices: Sequence[Device]) ->
     HostError where ``datapath = "xdp"`` asks for what cannot be.
     """
     if config.datapath is DatapathKind.XDP:
-        never = next((device for device in devices if device.why_never_xdp), None)
-        if never is not None:
-            raise HostError(str(never.why_never_xdp), _remedy(never))
+        for device in devices:
+            if device.why_never_xdp:
+                raise HostError(device.why_never_xdp, _remedy(device))
         return _xdp(lans, config, devices, 'datapath = "xdp"')
     reasons = [device.why_not_xdp for device in devices if device.why_not_xdp]
     if reasons:
