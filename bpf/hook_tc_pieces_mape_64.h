@@ -232,8 +232,8 @@ INLINE enum reason decapsulate_fragment_64(struct __sk_buff *skb, struct tc_down
 	if (!reason)
 		reason = tc_begin_pieces_64(fragment, &datagram);
 	if (reason) {
-		/* Of what was cut outside, the inner packet has not been looked at before. The key
-		 * is that of the program which made it one. */
+		/* The inner packet of what was cut outside is admitted here for the first time. If it
+		 * was not even read, the key is still the one tc_open_outer() gave the datagram. */
 		abandon_datagram(&fragment->work->key, current_tick(down->config), DIRECTION_64);
 		return reason;
 	}
