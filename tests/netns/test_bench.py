@@ -113,6 +113,10 @@ def test_load(live_frames: None) -> None:
     assert [row["change"] for row in changes] == ["up", "reload", "down, then up"] * 2
     assert all(row["sent up"] > 100 and row["sent down"] > 100 for row in changes)
     assert all(row["lost up"] + row["lost down"] for row in changes[2::3])
+    kept = [row for row in changes if row["change"] != "down, then up"]
+    assert all(
+        2 * row[f"lost {way}"] < row[f"sent {way}"] for row in kept for way in ("up", "down")
+    )
 
 
 def test_tcp(bpf: None) -> None:
