@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     everything = (_everything, f"all of them; {' and '.join(_PARTS)} are in others")
     for name, (function, help_text) in {**_BENCHMARKS, "all": everything}.items():
         subparser = subparsers.add_parser(name, help=help_text, description=help_text)
-        subparser.add_argument(
-            "--quick", action="store_true", help="within three minutes, less exact"
-        )
+        subparser.add_argument("--quick", action="store_true", help="in minutes, less exact")
         subparser.add_argument("--json", action="store_true", help="one JSON object")
         subparser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios, too")
         subparser.set_defaults(run=function, name=name)

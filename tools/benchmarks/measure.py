@@ -73,7 +73,7 @@ class Effort:
 
     @classmethod
     def quick(cls) -> Effort:
-        """Within a minute, or three."""
+        """To see in minutes about what the numbers are."""
         return cls(
             rounds=8,
             new_mappings=2048,
