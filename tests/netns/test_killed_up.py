@@ -61,7 +61,7 @@ def test_first_up_killed_at_each_step(datapath: str, cpe: Router) -> None:
     assert step > 10
 
 
-def test_move_to_xdp_killed_at_each_step(cpe: Router) -> None:
+def test_move_to_xdp_killed_at_every_third_step(cpe: Router) -> None:
     """The next ``up`` takes over whatever is there, and ``down`` leaves nothing."""
     cpe.add_port("lan")
     cpe.set_polling("cpe", "on")
