@@ -89,20 +89,13 @@ def _octets_at(packet: bytes, at: int, octets: bytes) -> bytes:
     return packet[:at] + octets + packet[at + len(octets) :]
 
 
-def with_header_checksum(packet: bytes) -> bytes:
-    """An IPv4 packet whose header checksum is right."""
-    header = (packet[0] & 0xF) * 4
-    summed = packet[:10] + bytes(2) + packet[12:header]
-    return _octets_at(packet, 10, packets.internet_checksum(summed).to_bytes(2, "big"))
-
-
 def _fragment_field(packet: bytes, value: int) -> bytes:
     field = FRAGMENT_FIELDS[value].to_bytes(2, "big")
-    return with_header_checksum(_octets_at(packet, 6, field))
+    return packets.with_header_checksum(_octets_at(packet, 6, field))
 
 
 def _ttl(packet: bytes, value: int) -> bytes:
-    return with_header_checksum(_octets_at(packet, 8, bytes([TTLS[value]])))
+    return packets.with_header_checksum(_octets_at(packet, 8, bytes([TTLS[value]])))
 
 
 def _hop_limit(packet: bytes, value: int) -> bytes:
@@ -115,11 +108,11 @@ def _options(packet: bytes, value: int) -> bytes:
     length = (20 + len(options) + len(payload)).to_bytes(2, "big")
     first = bytes([0x45 + len(options) // 4])
     header = first + packet[1:2] + length + packet[4:20] + options
-    return with_header_checksum(header + payload)
+    return packets.with_header_checksum(header + payload)
 
 
 def _protocol(packet: bytes, value: int) -> bytes:
-    return with_header_checksum(_octets_at(packet, 9, bytes([PROTOCOLS[value]])))
+    return packets.with_header_checksum(_octets_at(packet, 9, bytes([PROTOCOLS[value]])))
 
 
 def _next_header(packet: bytes, value: int) -> bytes:

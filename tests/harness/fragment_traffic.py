@@ -95,7 +95,8 @@ def downstream_packet(ce_domain: Domain, fragment: Fragment, port: int) -> bytes
         return packets.ipv6(data, FRAGMENT, source, map_address, traffic_class=tos)
     outer = datagram.packet.outer
     if datagram.outer:
-        data = _fragment_header(packets.IPV4, datagram, piece) + _octets(whole[40:], piece)
+        inner = _numbered(whole[40:], datagram)
+        data = _fragment_header(packets.IPV4, datagram, piece) + _octets(inner, piece)
         return packets.ipv6(data, FRAGMENT, BR, map_address, traffic_class=outer)
     inner = _ipv4_fragment(whole[40:], datagram, piece)
     return packets.ipv6(inner, packets.IPV4, BR, map_address, traffic_class=outer)
@@ -113,6 +114,12 @@ def _whole_downstream(ce_domain: Domain, datagram: Datagram, port: int) -> bytes
     assert isinstance(datagram.packet, FromWan)
     step = dataclasses.replace(datagram.packet, payload=noise(datagram.octets))
     return traffic.downstream_packet(ce_domain, step, port)
+
+
+def _numbered(whole: bytes, datagram: Datagram) -> bytes:
+    """The IPv4 packet with the datagram's number: a CE may have to cut what came cut outside."""
+    number = (datagram.identification & 0xFFFF).to_bytes(2, "big")
+    return packets.with_header_checksum(whole[:4] + number + whole[6:])
 
 
 def _ipv4_fragment(whole: bytes, datagram: Datagram, piece: Piece) -> bytes:

@@ -21,6 +21,13 @@ def internet_checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def with_header_checksum(packet: bytes) -> bytes:
+    """An IPv4 packet whose header checksum is right."""
+    header = (packet[0] & 0xF) * 4
+    summed = packet[:10] + bytes(2) + packet[12:header]
+    return packet[:10] + internet_checksum(summed).to_bytes(2, "big") + packet[12:]
+
+
 def v4(address: str) -> bytes:
     return IPv4Address(address).packed
 
