@@ -72,7 +72,7 @@ def run(effort: Effort, report: Report) -> None:
         return
     connections = max(count for count in effort.connections if count <= _CONNECTIONS)
     rounds, frames = effort.frames_of(connections)
-    frames = max(frames, _ENOUGH)
+    rounds, frames = max(2, rounds // 4), max(frames, _ENOUGH)
     ends = Ends()
     try:
         with ExitStack() as stack:
