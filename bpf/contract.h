@@ -173,7 +173,7 @@ struct config {
 	__u32 mss;	       /* largest MSS let through; 0 leaves it alone */
 	__u32 traffic_class;   /* the one every packet gets; TRAFFIC_CLASS_COPY: its own */
 	__u32 compute_udp_checksum; /* of UDP from the LAN without one; 0: such packets are dropped */
-	__be32 icmp_error_source;   /* of errors from routers that have no IPv4 address */
+	__be32 icmp_error_source;   /* of routers without an address; without NAPT44 ours, too */
 	__u32 fragment_inner;	    /* MAP-E: cut the IPv4 packet, not the IPv6 one */
 	__u32 tick_shift;	    /* jiffies >> this = ticks of one second or a little more */
 	__u32 tick_offset;	    /* added to the tick: lets a test move the clock */

@@ -92,6 +92,18 @@ INLINE enum reason tc_become_inner(struct __sk_buff *skb, struct datagram *datag
 	return tc_leave_buffer(skb, datagram, more, more ? PROGRAM_PIECES_64 : PROGRAM_ENTRY_64);
 }
 
+/* Packets that must not be cut need no number of their own, and many have all the same one (RFC
+ * 6864 section 4.1): pieces of two of them would be taken for those of one. */
+INLINE void number_what_is_cut(struct ipv4_header *inner)
+{
+	__be16 old = inner->identification;
+
+	if (!(inner->fragment & net16(IPV4_DONT_FRAGMENT)))
+		return;
+	inner->identification = kernel_random();
+	inner->checksum = checksum_after(inner->checksum, old, inner->identification);
+}
+
 /* What was cut outside, and is too long to become one packet: its inner packet becomes a datagram
  * that was kept. */
 INLINE enum reason tc_open_outer(struct __sk_buff *skb, struct tc_fragment *fragment,
@@ -106,6 +118,7 @@ INLINE enum reason tc_open_outer(struct __sk_buff *skb, struct tc_fragment *frag
 		end_datagram(datagram);
 		return REASON_MALFORMED_IPV4;
 	}
+	number_what_is_cut(&inner);
 	key_of_inner(outer->source, &inner, &fragment->work->key);
 	rename_datagram(fragment->work, datagram, fragment->buffer);
 	datagram->start = sizeof(inner);

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 
 from mapxdp.software import checksum
 from mapxdp.software.datagrams import Part
@@ -35,6 +36,14 @@ def arrived(ipv4: Ipv4, part: Part, identification: int) -> tuple[bytes, ...]:
 def inner_arrived(ipv4: Ipv4) -> tuple[bytes, ...]:
     """The same for IPv4 that came through a tunnel."""
     return _packets(ipv4_fragments(ipv4, ipv4.part, ipv4.identification, LONGEST))
+
+
+def numbered(ipv4: Ipv4) -> Ipv4:
+    """With a number of its own, which packets that must not be cut need not have (RFC 6864 section
+    4.1): pieces of two of them would be taken for those of one."""
+    changed = dataclasses.replace(ipv4, identification=secrets.randbits(16))
+    field = checksum.updated(ipv4.checksum, ipv4.header(0), changed.header(0))
+    return dataclasses.replace(changed, checksum=field)
 
 
 def following(first: Ipv4, ipv6: Ipv6) -> Ipv4:

@@ -12,6 +12,7 @@ from mapxdp.software.arrival import (
     fits_ingress,
     inner_arrived,
     is_too_long,
+    numbered,
     permitted_fragments,
 )
 from mapxdp.software.datagrams import IPV4_PAYLOAD_MAX, IPV6_PAYLOAD_MAX
@@ -97,6 +98,8 @@ class Encapsulated(Downstream):
         if inner.options:
             raise Refused(Reason.FRAGMENT_INVALID)
         tos = encapsulation.decapsulated_tos(inner.tos, outer.traffic_class)
+        if inner.forbids_fragments:
+            inner = numbered(inner)
         return self._complete(inner, tos, IPv6Address(outer.source))
 
     def _decapsulated(self, outer: Ipv6) -> tuple[bytes, ...]:

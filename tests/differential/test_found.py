@@ -132,15 +132,21 @@ def test_a_packet_cut_outside_that_is_too_long_for_the_kernel(
     assert br is not None
     data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
     inner = packets.ipv4(data, packets.UDP, SERVER, own, fragment=flags)
-    cut = fragments.ipv6_cut(inner, packets.IPV4, br, ce.domain.map_address, 100)
-    first, *later = parts_of(len(inner), 1400)
-    for part in later:
-        assert follower.from_wan(cut(part)).reason is Reason.FRAGMENT_KEPT
-    pieces = follower.from_wan(cut(first)).packets
-    assert [int.from_bytes(piece[6:8], "big") & 0xE000 for piece in pieces] == [
-        flags | MORE,
-        flags,
-    ]
+    numbers = set()
+    for identification in range(3):
+        cut = fragments.ipv6_cut(inner, packets.IPV4, br, ce.domain.map_address, identification)
+        first, *later = parts_of(len(inner), 1400)
+        for part in later:
+            assert follower.from_wan(cut(part)).reason is Reason.FRAGMENT_KEPT
+        pieces = follower.from_wan(cut(first)).packets
+        assert [int.from_bytes(piece[6:8], "big") & 0xE000 for piece in pieces] == [
+            flags | MORE,
+            flags,
+        ]
+        (number,) = {piece[4:6] for piece in pieces}
+        numbers.add(number)
+    # RFC 6864: what must not be cut may have the same number as all others; not so its pieces.
+    assert len(numbers) > 1 if flags else numbers == {inner[4:6]}
     follower.assert_that_events_agree()
 
 

@@ -79,13 +79,14 @@ def first_port(packet: bytes) -> int | None:
 
 
 def comparable(packet: bytes) -> bytes:
-    """Without what each path chooses at random: the identification of fragments of a tunnel, and
-    of whole translated packets. A header checksum that was wrong stays as wrong as it was."""
+    """Without what each path chooses at random: the identification of fragments of a tunnel, of
+    whole translated packets, and of pieces of what must not be cut. A header checksum that was
+    wrong stays as wrong as it was."""
     if packet[0] >> 4 == 6:
         if packet[6] == FRAGMENT and packet[40] == packets.IPV4:
             return packet[:44] + bytes(4) + packet[48:]
         return packet
-    if packet[6] & 0x3F or packet[7]:
+    if (packet[6] & 0x3F or packet[7]) and not packet[6] & 0x40:
         return packet
     wrong_by = packets.internet_checksum(packet[: (packet[0] & 0xF) * 4]).to_bytes(2, "big")
     return packet[:4] + packet[6:10] + wrong_by + packet[12:]
