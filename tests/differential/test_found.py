@@ -11,7 +11,7 @@ from harness.exchange import HIGH, lan_packet, port_given
 from harness.follower import Follower
 from harness.fragment_follower import FragmentFollower
 from harness.fragment_traffic import DONT_FRAGMENT, MORE
-from harness.fragments import Part, parts_of
+from harness.fragments import Cut, Part, parts_of
 from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from harness.policies import policy, shared, strict
@@ -119,22 +119,37 @@ def test_a_complete_datagram_that_is_refused_is_quoted_as_it_would_have_left(
     assert answer[34] & 0x20
 
 
+def following_fragments(loaded_ces: LoadedCes, trial_link: TrialLink) -> FragmentFollower:
+    ce = loaded_ces.get(domain("map-e"))
+    ce.link = trial_link
+    return FragmentFollower(ce)
+
+
+def too_long_for_the_kernel(follower: FragmentFollower, flags: int) -> bytes:
+    """A packet to a port that has just been given."""
+    port = port_given(follower.from_lan(lan_packet("udp")))
+    own = str(follower.ce.domain.ipv4_address)
+    data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
+    return packets.ipv4(data, packets.UDP, SERVER, own, fragment=flags)
+
+
+def cut_outside(follower: FragmentFollower, inner: bytes, **fields: int) -> Cut:
+    """As it comes from the BR."""
+    place = follower.ce.domain
+    assert place.br is not None
+    return fragments.ipv6_cut(inner, packets.IPV4, place.br, place.map_address, **fields)
+
+
 @pytest.mark.parametrize("flags", [0, DONT_FRAGMENT], ids=["may be cut", "must not be"])
 def test_a_packet_cut_outside_that_is_too_long_for_the_kernel(
     flags: int, loaded_ces: LoadedCes, trial_link: TrialLink
 ) -> None:
     """It arrives in two pieces, which say of DF what the packet said."""
-    ce = loaded_ces.get(domain("map-e"))
-    ce.link = trial_link
-    follower = FragmentFollower(ce)
-    port = port_given(follower.from_lan(lan_packet("udp")))
-    own, br = str(ce.domain.ipv4_address), ce.domain.br
-    assert br is not None
-    data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
-    inner = packets.ipv4(data, packets.UDP, SERVER, own, fragment=flags)
+    follower = following_fragments(loaded_ces, trial_link)
+    inner = too_long_for_the_kernel(follower, flags)
     numbers = set()
     for identification in range(3):
-        cut = fragments.ipv6_cut(inner, packets.IPV4, br, ce.domain.map_address, identification)
+        cut = cut_outside(follower, inner, identification=identification)
         first, *later = parts_of(len(inner), 1400)
         for part in later:
             assert follower.from_wan(cut(part)).reason is Reason.FRAGMENT_KEPT
@@ -154,17 +169,9 @@ def test_a_packet_cut_outside_that_is_dropped_leaves_its_buffer(
     loaded_ces: LoadedCes, trial_link: TrialLink
 ) -> None:
     """Its inner packet is looked at only when it is whole: here it has lost a mark (RFC 6040)."""
-    ce = loaded_ces.get(domain("map-e"))
-    ce.link = trial_link
-    follower = FragmentFollower(ce)
-    port = port_given(follower.from_lan(lan_packet("udp")))
-    own, br = str(ce.domain.ipv4_address), ce.domain.br
-    assert br is not None
-    data = packets.udp(SERVER, own, HIGH, port, fragments.noise(20000))
-    inner = packets.ipv4(data, packets.UDP, SERVER, own, fragment=0)
-    outer = fragments.ipv6_cut(
-        inner, packets.IPV4, br, ce.domain.map_address, 100, traffic_class=CONGESTION_EXPERIENCED
-    )
+    follower = following_fragments(loaded_ces, trial_link)
+    inner = too_long_for_the_kernel(follower, flags=0)
+    outer = cut_outside(follower, inner, traffic_class=CONGESTION_EXPERIENCED)
     *first, last = parts_of(len(inner), 1400)
     for part in first:
         assert follower.from_wan(outer(part)).reason is Reason.FRAGMENT_KEPT
