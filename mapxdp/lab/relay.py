@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from mapxdp import netns
 from mapxdp.lab import child
 from mapxdp.lab.child import Child
-from mapxdp.lab.topology import BR_TUN, WAN_MTU
+from mapxdp.lab.topology import BR_TUN
 from mapxdp.software.br import BorderRelay, BrSettings
 from mapxdp.software.br_fragments import FragmentRelay
 from mapxdp.software.tun import open_tun, pump
@@ -30,19 +30,19 @@ class Relay:
 
 
 @contextmanager
-def running(settings: BrSettings, namespace: str) -> Iterator[Relay]:
-    """A BR that runs in ``namespace`` meanwhile."""
-    with child.running("the lab's BR", _serve, settings, namespace) as process:
+def running(settings: BrSettings, namespace: str, mtu: int) -> Iterator[Relay]:
+    """A BR that runs in ``namespace`` meanwhile, in a domain whose links carry ``mtu`` octets."""
+    with child.running("the lab's BR", _serve, settings, namespace, mtu) as process:
         yield Relay(process)
 
 
-def _serve(settings: BrSettings, namespace: str, connection: Connection) -> None:
+def _serve(settings: BrSettings, namespace: str, mtu: int, connection: Connection) -> None:
     """The process: packets from the TUN device, questions from the lab."""
     with netns.entered(namespace):
         tun = open_tun(BR_TUN)
     relay = BorderRelay(settings)
 
-    fragments = FragmentRelay(relay, WAN_MTU)
+    fragments = FragmentRelay(relay, mtu)
 
     def handle(packet: bytes) -> tuple[bytes, ...]:
         from_domain = packet[0] >> 4 == 6

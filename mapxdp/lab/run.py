@@ -85,7 +85,7 @@ def built(lab: Lab, say: Say) -> Iterator[Running]:
             clean(lab)
             topology.build(lab, say)
             with (
-                relay.running(lab.relay, lab.netns("br")) as its_relay,
+                relay.running(lab.relay, lab.netns("br"), lab.mtu) as its_relay,
                 server.running(lab.netns("server")) as its_server,
                 mesh.peer_server(lab) as at_peer,
             ):

@@ -70,6 +70,11 @@ class Lab:
         return self.datapath is not DatapathKind.XDP
 
     @property
+    def mtu(self) -> int:
+        """Of every link."""
+        return WAN_MTU
+
+    @property
     def lan(self) -> tuple[str, ...]:
         """The CE's LAN interfaces."""
         return (BRIDGE,) if self.is_bridged else tuple(CLIENT_IPV4)
@@ -225,9 +230,9 @@ def _build_wan(lab: Lab) -> None:
         _receive_from_xdp(lab, "br", "ce0")
     _in(lab, "br", f"tuntap add {BR_TUN} mode tun")
     # The BR is a Python process: let packets wait for it when the machine is busy.
-    _in(lab, "br", f"link set {BR_TUN} txqueuelen 10000 up")
+    _in(lab, "br", f"link set {BR_TUN} mtu {lab.mtu} txqueuelen 10000 up")
     _in(lab, "br", f"-6 route add {DMR} dev {BR_TUN}")
-    _in(lab, "br", f"route add {RULE.ipv4} dev {BR_TUN} mtu {lab.domain.ipv4_mtu(WAN_MTU)}")
+    _in(lab, "br", f"route add {RULE.ipv4} dev {BR_TUN} mtu {lab.domain.ipv4_mtu(lab.mtu)}")
 
 
 def _build_line(
@@ -266,7 +271,8 @@ def _veth(lab: Lab, end: tuple[str, str], other: tuple[str, str]) -> None:
     _in(
         lab,
         end[0],
-        f"link add {end[1]} type veth peer name {other[1]} netns {lab.netns(other[0])}",
+        f"link add {end[1]} mtu {lab.mtu} type veth"
+        f" peer name {other[1]} mtu {lab.mtu} netns {lab.netns(other[0])}",
     )
     for node, interface in (end, other):
         _up(lab, node, interface)
