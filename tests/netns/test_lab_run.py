@@ -93,7 +93,7 @@ def test_a_child_that_dies_at_once(bpf: None) -> None:
     nowhere = LAB.netns("br")
     with (
         pytest.raises(HostError, match="the lab's BR has died"),
-        relay.running(LAB.relay, nowhere),
+        relay.running(LAB.relay, nowhere, LAB.mtu),
     ):
         pass
 
