@@ -23,6 +23,7 @@ from harness.exchange import lan_packet
 from harness.follower import Follower, is_translated, source_port
 from harness.loaded import LoadedCes
 from harness.packets import SERVER
+from harness.playing import own_address
 from harness.policies import policy, shared, strict
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model.rule import MappingRule
@@ -54,10 +55,6 @@ class Seen:
 
     left: list[bytes] = field(default_factory=list)
     arrived: list[bytes] = field(default_factory=list)
-
-
-def own_address(follower: Follower) -> str:
-    return str(follower.ce.domain.ipv4.network_address)
 
 
 def exchange(follower: Follower, random: Random, seen: Seen) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from mapxdp import netns
+from mapxdp import netns, snapshot
 from mapxdp.config import DatapathKind, Napt44Mode
 from mapxdp.lab import run, topology
 from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
 from mapxdp.lab.topology import SERVER_IPV4, Lab
 from mapxdp.model.domain import Domain, Mode
+from mapxdp.reasons import Reason
 from mapxdp.software.br import BrSettings
 
 
@@ -83,6 +84,15 @@ def running_lab_of(place: Domain) -> Iterator[Running]:
     """A lab of MAP-E or lw4o6 whose CE is up, at this place."""
     with run.built(LabOfDomain(prefix(), place.mode, place=place), lambda _: None) as running:
         yield running
+
+
+def accelerated(running: Running) -> tuple[int, int]:
+    """Packets that passed the kernel of the CE by, up and down."""
+    with snapshot.watching(running.lab.instance) as take:
+        counters = take().counters
+    up = counters.upstream.get(Reason.ACCELERATED)
+    down = counters.downstream.get(Reason.ACCELERATED)
+    return up.packets if up else 0, down.packets if down else 0
 
 
 @dataclass

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.lab import running_lab
+from harness.lab import accelerated, running_lab
 from harness.waiting import comes_true
 from mapxdp import ce, cli, health, netns, record, sessions, snapshot
 from mapxdp.config import parse
@@ -43,15 +43,6 @@ def lab(bpf: None, request: pytest.FixtureRequest) -> Iterator[Running]:
 def counters(lab: Running) -> Counters:
     with snapshot.watching(lab.lab.instance) as take:
         return take().counters
-
-
-def accelerated(lab: Running) -> tuple[int, int]:
-    """Packets that passed the kernel by, up and down."""
-    now = counters(lab)
-    return (
-        now.upstream[Reason.ACCELERATED].packets if Reason.ACCELERATED in now.upstream else 0,
-        now.downstream[Reason.ACCELERATED].packets if Reason.ACCELERATED in now.downstream else 0,
-    )
 
 
 @dataclass

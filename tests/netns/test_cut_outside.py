@@ -17,6 +17,7 @@ import pytest
 from harness.domains import LW4O6
 from harness.lab import LabOfDomain, prefix
 from harness.waiting import comes_true
+from harness.whole_path import IP_MTU, dont_fragment
 from mapxdp import netns, snapshot
 from mapxdp.lab import clients, run, topology
 from mapxdp.lab.checks import Running
@@ -27,9 +28,6 @@ from mapxdp.reasons import Reason
 
 _NO_CLAMP = '\n[mtu]\nmss_clamp = "off"\n'
 _CONTENT = bytes(range(256)) * 4096
-# Of <linux/in.h>, which the socket module does not name.
-IP_MTU_DISCOVER, IP_MTU = 10, 14
-PMTUDISC_DO = 2
 
 
 class _MapE(Lab):
@@ -87,7 +85,7 @@ def test_a_ce_without_napt44_is_told_too(lab: Running) -> None:
     with netns.entered(lab.lab.netns("peer")):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with sock:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
+        dont_fragment(sock)
         sock.bind((str(peer.ipv4_address), peer.port_set.ranges()[0].first))
         sock.connect((SERVER_IPV4, UDP_PORT))
         assert sock.getsockopt(socket.IPPROTO_IP, IP_MTU) == WAN_MTU

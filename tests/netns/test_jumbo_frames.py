@@ -8,15 +8,13 @@ import socket
 
 import pytest
 
-from harness.lab import prefix
-from mapxdp import netns, snapshot
+from harness.lab import accelerated, prefix
+from mapxdp import netns
 from mapxdp.config import DatapathKind
 from mapxdp.lab import run
-from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
 from mapxdp.lab.topology import SERVER_IPV4, Lab
 from mapxdp.model.domain import Mode
-from mapxdp.reasons import Reason
 
 EXCHANGES, LEARNT_AFTER = 20, 4
 
@@ -25,13 +23,6 @@ class _Jumbo(Lab):
     @property
     def mtu(self) -> int:
         return 9000
-
-
-def accelerated(running: Running) -> tuple[int, ...]:
-    with snapshot.watching(running.lab.instance) as take:
-        counters = take().counters
-    found = (counters.upstream.get(Reason.ACCELERATED), counters.downstream.get(Reason.ACCELERATED))
-    return tuple(count.packets if count else 0 for count in found)
 
 
 @pytest.mark.parametrize("mode", ["map-t", "map-e"])
