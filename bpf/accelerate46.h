@@ -34,6 +34,14 @@ INLINE __u64 pseudo_header_ipv4(const struct ipv4_view *ipv4)
 	       net16(ipv4->header.protocol) + net16(length);
 }
 
+/* Whether the transport checksum has been left to the card, as far as can be seen; nobody leaves
+ * that of an ICMP message. */
+INLINE _Bool leaves_checksum_46(const struct upstream *packet)
+{
+	return packet->transport.index != INDEX_ICMP &&
+	       is_checksum_pending(&packet->transport, pseudo_header_ipv4(&packet->ipv4));
+}
+
 /* Octets of the longest IPv4 packet on the wire: pieces of `segment` payload octets, if not 0. */
 INLINE __u32 longest_piece(__u32 total_length, __u32 headers, __u32 segment)
 {

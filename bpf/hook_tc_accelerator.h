@@ -6,6 +6,7 @@
 
 #include "accelerate64.h"
 #include "hook_tc_confirm.h"
+#include "rewrite.h"
 
 enum { PACKET_FOR_THIS_HOST = 0 }; /* PACKET_HOST of linux/if_packet.h */
 
@@ -22,23 +23,46 @@ INLINE _Bool tc_may_accelerate(struct __sk_buff *skb, __u16 ether_type)
 	return 1;
 }
 
+/* Whether the packet may be written where it lies: it leaves as it is, its checksum is `pending` for
+ * no card, and the kernel keeps no sum of what is in it. Others are left to the kernel's helpers,
+ * which know. */
+INLINE _Bool tc_may_rewrite(struct __sk_buff *skb, _Bool pending)
+{
+	return !skb->gso_size && !pending && kernel_csum_update(skb, 0) < 0;
+}
+
+/* Room has been made. */
+INLINE enum reason tc_rewrite(struct __sk_buff *skb, const struct rewriting *to)
+{
+	return rewrite((void *)tc_data(skb), tc_end(skb), to) ? REASON_TRANSLATED
+							      : REASON_KERNEL_REFUSED;
+}
+
+/* What the kernel's helpers have written, but for the link-layer addresses. */
+INLINE enum reason tc_write_hop(struct __sk_buff *skb, enum reason reason,
+				const struct shortcut *shortcut)
+{
+	if (!reason)
+		tc_write(skb, 0, shortcut->hop, sizeof(shortcut->hop));
+	return reason;
+}
+
 /* A translated packet leaves the way its shortcut leads. */
 INLINE int tc_take_shortcut(struct __sk_buff *skb, const struct shortcut *shortcut,
 			    enum direction direction, __u32 packets, __u32 bytes)
 {
-	tc_write(skb, 0, shortcut->hop, sizeof(shortcut->hop));
 	skb->tc_index = TOOK_SHORTCUT;
 	count(direction, REASON_TRANSLATED, packets, bytes);
 	count(direction, REASON_ACCELERATED, packets, bytes);
 	return kernel_redirect(shortcut->ifindex, 0);
 }
 
-/* How a mode turns the packet into IPv6 and writes it. */
+/* How a mode turns the packet into IPv6 and writes it: where it lies, or with the kernel's helpers. */
 typedef enum reason (*accelerated_step_46)(struct __sk_buff *skb, const struct config *config,
 					   const struct accelerated_46 *up);
 
 /* From the LAN. */
-INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 emit)
+INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 write, accelerated_step_46 emit)
 {
 	const struct config *config = active_config();
 	__u32 bytes = tc_network_length(skb);
@@ -56,18 +80,22 @@ INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 emit)
 		return TC_ACT_UNSPEC;
 	transport = &up.packet.transport;
 	packets = tc_segments(skb, headers_length(transport));
-	reason = emit(skb, config, &up);
+	if (tc_may_rewrite(skb, leaves_checksum_46(&up.packet)))
+		reason = write(skb, config, &up);
+	else
+		reason = tc_write_hop(skb, emit(skb, config, &up), up.shortcut);
 	if (reason)
 		return tc_finish(DIRECTION_46, reason, packets, bytes);
 	return tc_take_shortcut(skb, up.shortcut, DIRECTION_46, packets, bytes);
 }
 
-/* How a mode turns the packet into IPv4 and writes it. */
+/* How a mode turns the packet into IPv4 and writes it: where it lies, or with the kernel's helpers. */
 typedef enum reason (*accelerated_step_64)(struct __sk_buff *skb, const struct config *config,
 					   struct accelerated_64 *down);
 
 /* From the domain. */
-INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_64 emit)
+INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_64 write,
+		  accelerated_step_64 emit)
 {
 	const struct config *config = active_config();
 	struct accelerated_64 down;
@@ -84,7 +112,10 @@ INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_6
 			       mode.ends(&down)))
 		return TC_ACT_UNSPEC;
 	packets = tc_segments(skb, headers_length(mode.transport(&down)));
-	reason = emit(skb, config, &down);
+	if (tc_may_rewrite(skb, is_checksum_pending(mode.transport(&down), down.pseudo_header)))
+		reason = write(skb, config, &down);
+	else
+		reason = tc_write_hop(skb, emit(skb, config, &down), down.shortcut);
 	if (reason)
 		return tc_finish(DIRECTION_64, reason, packets, down.length);
 	return tc_take_shortcut(skb, down.shortcut, DIRECTION_64, packets, down.length);

@@ -37,8 +37,7 @@ INLINE int xdp_lan(struct xdp_md *frame, xdp_emit_step_46 emit)
 	bytes = xdp_network_length(frame);
 	if (!is_simple_46(config, xdp_data(frame), xdp_end(frame), L2_LENGTH, bytes, 0, &up.packet))
 		return XDP_PASS;
-	if (up.packet.transport.index != INDEX_ICMP &&
-	    is_checksum_pending(&up.packet.transport, pseudo_header_ipv4(&up.packet.ipv4)))
+	if (leaves_checksum_46(&up.packet))
 		return XDP_PASS;
 	up.shortcut = shortcut_46(config, &up.packet);
 	if (!up.shortcut || !xdp_is_for(frame, up.shortcut) ||

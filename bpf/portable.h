@@ -70,6 +70,7 @@ HELPER(long, kernel_skb_load_bytes, BPF_FUNC_skb_load_bytes, const void *skb, __
        void *to, __u32 length);
 HELPER(long, kernel_l4_csum_replace, BPF_FUNC_l4_csum_replace, void *skb, __u32 offset, __u64 from,
        __u64 to, __u64 flags);
+HELPER(__s64, kernel_csum_update, BPF_FUNC_csum_update, void *skb, __u32 change);
 HELPER(long, kernel_skb_change_proto, BPF_FUNC_skb_change_proto, void *skb, __be16 protocol,
        __u64 flags);
 HELPER(long, kernel_skb_adjust_room, BPF_FUNC_skb_adjust_room, void *skb, __s32 change, __u32 mode,

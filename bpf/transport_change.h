@@ -71,6 +71,16 @@ INLINE void change_destination_port(const struct transport *transport, __u16 por
 	change_word(change, net16(transport->destination_port), change->port);
 }
 
+/* Whether a whole packet's checksum is no more than the sum of its pseudo header: the rest is for the
+ * network card to add. One in 65536 others looks the same. */
+INLINE _Bool is_checksum_pending(const struct transport *transport, __u64 pseudo_header)
+{
+	__u16 sum = sum_fold16(pseudo_header);
+	__u16 difference = sum - transport->checksum;
+
+	return !difference || (sum == 0xffff && !transport->checksum);
+}
+
 /* The type is the first octet of its 16-bit word; the code beside it stays. */
 INLINE void change_icmp_type(const struct transport *transport, __u8 type,
 			     struct transport_change *change)

@@ -210,6 +210,7 @@ C_LAYERS = (
         "next_hop.h",
         "accelerate46.h",
         "accelerate64.h",
+        "rewrite.h",
     },
     {
         "hook_tc.h",
