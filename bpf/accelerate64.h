@@ -68,7 +68,8 @@ INLINE _Bool read_encapsulated(const struct config *config, const void *data, co
 
 	if (read_encapsulated_64(config, data, end, offset, available, packet, &rule) ||
 	    packet->inner.header.ttl <= LAST_HOP || has_options(&packet->inner.header) ||
-	    !is_simple_transport(&packet->transport) || check_inner_ends(config, rule, packet))
+	    is_header_damaged(&packet->inner.header) || !is_simple_transport(&packet->transport) ||
+	    check_inner_ends(config, rule, packet))
 		return 0;
 	down->shortcut = shortcut_64(config, &packet->transport, packet->ends.source);
 	down->pseudo_header = pseudo_header_ipv4(&packet->inner);

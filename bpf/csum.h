@@ -9,6 +9,7 @@
 
 #include <linux/types.h>
 
+#include "headers.h"
 #include "inline.h"
 
 INLINE __u32 sum_fold32(__u64 sum)
@@ -42,6 +43,18 @@ INLINE __u64 sum_without(__u64 sum)
 INLINE __u16 checksum_after(__u16 checksum, __u64 from, __u64 to)
 {
 	return ~sum_fold16((__u16)~checksum + sum_without(from) + to);
+}
+
+/* What the field of a header without options should hold, if it holds 0; 0 where it holds that. */
+INLINE __u16 ipv4_header_checksum(const struct ipv4_header *header)
+{
+	const __u32 *words = (const __u32 *)header;
+	__u64 sum = 0;
+
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < sizeof(*header) / sizeof(*words); i++)
+		sum += words[i];
+	return ~sum_fold16(sum);
 }
 
 #endif

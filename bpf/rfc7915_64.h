@@ -20,16 +20,6 @@ INLINE __u8 protocol_from_next_header(__u8 next_header)
 	return next_header == PROTOCOL_ICMPV6 ? PROTOCOL_ICMP : next_header;
 }
 
-INLINE __u16 ipv4_header_checksum(const struct ipv4_header *header)
-{
-	const __u16 *words = (const __u16 *)header;
-	__u64 sum = 0;
-
-	for (int i = 0; i < 10; i++)
-		sum += words[i];
-	return ~sum_fold16(sum);
-}
-
 INLINE __u32 ipv4_length_from_ipv6(const struct ipv6_view *ipv6)
 {
 	return ipv6->payload_length + sizeof(struct ipv4_header);

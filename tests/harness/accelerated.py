@@ -136,6 +136,7 @@ class AcceleratedCe(LoadedCe):
         result = self._run_accelerator(part, frame, fields)
         if result is None:
             return None
+        assert not _is_damaged(arriving), "the kernel would have discarded it"
         gone = ETHERNET if part == "lan" else _LAN_ROUTER + _LAN
         self.taken += 1
         reason = self._reason_since(direction)
@@ -216,12 +217,20 @@ def _inner_with_another_hop(data: bytearray) -> bytes | None:
     return _hop_added(data, 40)
 
 
-def _hop_added(data: bytearray, at: int) -> bytes | None:
-    if packets.internet_checksum(bytes(data[at : at + 20])) != 0:
-        return None
+def _hop_added(data: bytearray, at: int) -> bytes:
+    """One hop more; a damaged header stays as damaged as it was."""
+    damage = packets.internet_checksum(bytes(data[at : at + 20]))
     data[at + 8] += 1
     data[at + 10 : at + 12] = bytes(2)
-    data[at + 10 : at + 12] = packets.internet_checksum(bytes(data[at : at + 20])).to_bytes(
-        2, "big"
-    )
+    sound = packets.internet_checksum(bytes(data[at : at + 20]))
+    field = (sound - damage) % 0xFFFF if damage else sound
+    data[at + 10 : at + 12] = field.to_bytes(2, "big")
     return bytes(data)
+
+
+def _is_damaged(packet: bytes) -> bool:
+    """Whether the one IPv4 header there is, which has no options, is wrong by its checksum."""
+    if packet[0] >> 4 == 6 and packet[6] != packets.IPV4:
+        return False
+    at = 0 if packet[0] >> 4 == 4 else 40
+    return packets.internet_checksum(packet[at : at + 20]) != 0
