@@ -127,7 +127,13 @@ def test_tcp(bpf: None) -> None:
     assert len(tables) == 4
     for table in tables:
         names = [row["variant"] for row in table["rows"]]
-        assert names == ["plain forwarding", "nft masquerade", "mapxdp map-t", "mapxdp map-e"]
+        assert names == [
+            "plain forwarding",
+            "nft masquerade",
+            "plain forwarding of IPv6",
+            "mapxdp map-t",
+            "mapxdp map-e",
+        ]
         assert all(row["Gbit/s"]["low"] > 0 for row in table["rows"])
     ours = f"mxtcp{os.getpid()}-"
     assert not [path for path in netns.DIRECTORY.glob("*") if path.name.startswith(ours)]

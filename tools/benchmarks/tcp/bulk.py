@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.measure import cpus, pinned_to
-from benchmarks.tcp.paths import SERVER, Way
+from benchmarks.tcp.paths import Way
 from mapxdp import netns
 from mapxdp.errors import HostError
 
@@ -49,7 +49,7 @@ def _connections(way: Way, streams: int) -> Iterator[tuple[socket.socket, socket
         port = listener.getsockname()[1]
         for _ in range(streams):
             with netns.entered(way.client):
-                near = socket.create_connection((str(SERVER), port), _PATIENCE)
+                near = socket.create_connection((str(way.target), port), _PATIENCE)
             far, _ = listener.accept()
             yield near, far
 

@@ -19,8 +19,9 @@ TCP, {streams} between a client and a server behind a router, each in a network
 namespace, with veth pairs between them: {direction}. Segmentation and checksums are left to the
 interfaces, as by default: no packet is cut. One thread sends, on the last CPU, another receives, on
 the first, and the kernel forwards on both. The server is an IPv4 host; in MAP-T an IPv6 host; in
-MAP-E it takes packets from the tunnel itself, by BPF. mapxdp has its accelerator at TC, and NAPT44.
-Medians of 5 blocks of {rounds} interleaved rounds of {seconds} s."""
+MAP-E it takes packets from the tunnel itself, by BPF. Where IPv6 is forwarded, both ends are IPv6
+hosts. mapxdp has its accelerator at TC, and NAPT44. Medians of 5 blocks of {rounds} interleaved
+rounds of {seconds} s."""
 _COLUMNS = ("variant", "Gbit/s", "x plain", "x nft masquerade")
 
 
@@ -36,6 +37,7 @@ def run(effort: Effort, report: Report) -> None:
         ways = [
             stack.enter_context(paths.plain("plain")),
             stack.enter_context(paths.masquerading("nft")),
+            stack.enter_context(paths.plain_ipv6("ipv6")),
             *(
                 stack.enter_context(paths.edge(str(mode), mode))
                 for mode in (Mode.MAP_T, Mode.MAP_E)
@@ -61,7 +63,13 @@ def _tell(
 ) -> None:
     rates = [variant.rates[direction, connections] for variant in variants]
     plain, nft, *_ = rates
-    names = ("plain forwarding", "nft masquerade", "mapxdp map-t", "mapxdp map-e")
+    names = (
+        "plain forwarding",
+        "nft masquerade",
+        "plain forwarding of IPv6",
+        "mapxdp map-t",
+        "mapxdp map-e",
+    )
     method = _METHOD.format(
         streams=connections,
         direction=direction,

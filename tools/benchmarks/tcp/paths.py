@@ -31,13 +31,15 @@ _ROUTER_IPV4, _GATEWAY_IPV4 = "198.51.100.2", "198.51.100.1"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """From a client's namespace to a server's; ``address`` is what the server listens on."""
+    """From a client's namespace to a server's. ``address`` is what the server listens on,
+    ``target`` what the client connects to."""
 
     name: str
     client: str
     router: str
     server: str
     address: IPv4Address | IPv6Address = SERVER
+    target: IPv4Address | IPv6Address = SERVER
 
 
 @contextmanager
@@ -47,6 +49,20 @@ def plain(name: str) -> Iterator[Way]:
         _ipv4_between(made)
         topology.ip(f"-n {made.server} route add 192.168.1.0/24 via {_ROUTER_IPV4}")
         yield made
+
+
+@contextmanager
+def plain_ipv6(name: str) -> Iterator[Way]:
+    """The kernel forwards IPv6: what the server of MAP-T receives, and sends."""
+    with _built(name) as made:
+        with netns.entered(made.router):
+            host.set_sysctl("net/ipv6/conf/all/forwarding", "1")
+        for interface, end, number in (("lan", made.client, 1), ("wan", made.server, 2)):
+            topology.ip(f"-n {made.router} addr add 2001:db8:{number}::1/64 dev {interface} nodad")
+            topology.ip(f"-n {end} addr add 2001:db8:{number}::2/64 dev eth0 nodad")
+            topology.ip(f"-n {end} -6 route add default via 2001:db8:{number}::1")
+        address = IPv6Address("2001:db8:2::2")
+        yield Way(made.name, made.client, made.router, made.server, address, address)
 
 
 @contextmanager
