@@ -24,6 +24,7 @@ OUT = {
     "mapt.bpf.c": ("translation_46", "translation_64"),
     "mape.bpf.c": ("encapsulation_46", "decapsulation_64"),
 }
+#: What resizes a packet in the end. A kernel before 6.3 refuses to remove a tunnel at once.
 RESIZING = {
     ("mapt.bpf.c", "46"): ["change_proto"],
     ("mapt.bpf.c", "64"): ["change_proto"],
@@ -106,6 +107,15 @@ def test_a_packet_that_cannot_be_resized_ends_there(
     emit: Emit, programs: str, direction: str
 ) -> None:
     for helper in RESIZING[programs, direction]:
-        emitted = emit(helper)[direction]
+        emitted = emit(f"remove_tunnel {helper}")[direction]
         assert emitted.calls[-1] == helper
         assert emitted.reason == Reason.KERNEL_REFUSED.number
+
+
+def test_a_tunnel_header_is_removed_at_once_where_the_kernel_can(emit: Emit, programs: str) -> None:
+    if programs == "mape.bpf.c":
+        at_once, piecemeal = emit("")["64"], emit("remove_tunnel")["64"]
+        assert at_once.calls.count("remove_tunnel") == 1
+        assert not {"change_proto", "adjust_room"} & set(at_once.calls)
+        assert {"change_proto", "adjust_room"} <= set(piecemeal.calls)
+        assert at_once.reason == piecemeal.reason == Reason.TRANSLATED.number
