@@ -61,17 +61,6 @@ INLINE __u32 refusal_quote(const struct ipv4_header *ipv4)
 	       (ipv4->protocol == PROTOCOL_TCP ? QUOTED_TCP : QUOTED_OTHER);
 }
 
-INLINE __u16 header_sum(const struct ipv4_header *header)
-{
-	const __u16 *words = (const __u16 *)header;
-	__u64 sum = 0;
-
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < sizeof(*header) / 2; i++)
-		sum += words[i];
-	return sum_fold16(sum);
-}
-
 /* A fragment that is translated gets a Fragment header, too (RFC 7915 section 4.1). */
 INLINE __u16 told_mtu(const struct config *config, const struct ipv4_header *packet)
 {
@@ -102,7 +91,7 @@ INLINE void refuse_packet(const struct config *config, enum reason why,
 	out->ipv4.protocol = PROTOCOL_ICMP;
 	out->ipv4.source = refusal_source(config);
 	out->ipv4.destination = packet->source;
-	out->ipv4.checksum = ~header_sum(&out->ipv4);
+	out->ipv4.checksum = ipv4_header_checksum(&out->ipv4);
 	out->icmp.type = ICMP_UNREACHABLE;
 	out->icmp.code = code;
 	/* The MTU of the next hop lies where echo messages have their sequence (RFC 1191). */

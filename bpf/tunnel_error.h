@@ -92,7 +92,7 @@ INLINE void tell_sender(const struct icmp_error *icmp, __u32 ipv6_mtu, __be32 so
 			 .code = is_too_big ? ICMP_FRAGMENTATION_NEEDED : ICMP_HOST_UNREACHABLE,
 			 .word = is_too_big ? net32(mtu) : 0},
 	};
-	out->ipv4.checksum = ~header_sum(&out->ipv4);
+	out->ipv4.checksum = ipv4_header_checksum(&out->ipv4);
 }
 
 #endif
