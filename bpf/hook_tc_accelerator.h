@@ -38,7 +38,8 @@ INLINE enum reason tc_rewrite(struct __sk_buff *skb, const struct rewriting *to)
 							      : REASON_KERNEL_REFUSED;
 }
 
-/* What the kernel's helpers have written, but for the link-layer addresses. */
+/* `reason` is what became of the packet as the kernel's helpers wrote it: all but the link-layer
+ * addresses. */
 INLINE enum reason tc_write_hop(struct __sk_buff *skb, enum reason reason,
 				const struct shortcut *shortcut)
 {
@@ -57,12 +58,12 @@ INLINE int tc_take_shortcut(struct __sk_buff *skb, const struct shortcut *shortc
 	return kernel_redirect(shortcut->ifindex, 0);
 }
 
-/* How a mode turns the packet into IPv6 and writes it: where it lies, or with the kernel's helpers. */
+/* How a mode turns the packet into IPv6 and writes it. */
 typedef enum reason (*accelerated_step_46)(struct __sk_buff *skb, const struct config *config,
 					   const struct accelerated_46 *up);
 
 /* From the LAN. */
-INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 write, accelerated_step_46 emit)
+INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 emit)
 {
 	const struct config *config = active_config();
 	__u32 bytes = tc_network_length(skb);
@@ -80,22 +81,18 @@ INLINE int tc_lan(struct __sk_buff *skb, accelerated_step_46 write, accelerated_
 		return TC_ACT_UNSPEC;
 	transport = &up.packet.transport;
 	packets = tc_segments(skb, headers_length(transport));
-	if (tc_may_rewrite(skb, leaves_checksum_46(&up.packet)))
-		reason = write(skb, config, &up);
-	else
-		reason = tc_write_hop(skb, emit(skb, config, &up), up.shortcut);
+	reason = emit(skb, config, &up);
 	if (reason)
 		return tc_finish(DIRECTION_46, reason, packets, bytes);
 	return tc_take_shortcut(skb, up.shortcut, DIRECTION_46, packets, bytes);
 }
 
-/* How a mode turns the packet into IPv4 and writes it: where it lies, or with the kernel's helpers. */
+/* How a mode turns the packet into IPv4 and writes it. */
 typedef enum reason (*accelerated_step_64)(struct __sk_buff *skb, const struct config *config,
 					   struct accelerated_64 *down);
 
 /* From the domain. */
-INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_64 write,
-		  accelerated_step_64 emit)
+INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_64 emit)
 {
 	const struct config *config = active_config();
 	struct accelerated_64 down;
@@ -112,10 +109,7 @@ INLINE int tc_wan(struct __sk_buff *skb, struct mode_64 mode, accelerated_step_6
 			       mode.ends(&down)))
 		return TC_ACT_UNSPEC;
 	packets = tc_segments(skb, headers_length(mode.transport(&down)));
-	if (tc_may_rewrite(skb, is_checksum_pending(mode.transport(&down), down.pseudo_header)))
-		reason = write(skb, config, &down);
-	else
-		reason = tc_write_hop(skb, emit(skb, config, &down), down.shortcut);
+	reason = emit(skb, config, &down);
 	if (reason)
 		return tc_finish(DIRECTION_64, reason, packets, down.length);
 	return tc_take_shortcut(skb, down.shortcut, DIRECTION_64, packets, down.length);

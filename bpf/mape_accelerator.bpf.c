@@ -73,55 +73,40 @@ PROGRAM int mape_xdp_wan(struct xdp_md *frame)
 	return xdp_wan(frame, mode_encapsulated(), xdp_decapsulate_64);
 }
 
-INLINE enum reason tc_rewrite_46(struct __sk_buff *skb, const struct config *config,
-				 const struct accelerated_46 *up)
+INLINE enum reason tc_encapsulate_46(struct __sk_buff *skb, const struct config *config,
+				     const struct accelerated_46 *up)
 {
 	struct encapsulation_46 out = {};
 	struct rewriting to = rewriting_46(config, tc_data(skb), tc_end(skb), up, &out);
 
+	if (!tc_may_rewrite(skb, leaves_checksum_46(&up->packet)))
+		return tc_write_hop(skb, emit_46(skb, to.transport, &out), up->shortcut);
 	if (tc_add_tunnel_header(skb))
 		return REASON_KERNEL_REFUSED;
 	return tc_rewrite(skb, &to);
 }
 
-INLINE enum reason tc_encapsulate_46(struct __sk_buff *skb, const struct config *config,
-				     const struct accelerated_46 *up)
-{
-	struct encapsulation_46 out = {};
-
-	encapsulate_46(config, tc_data(skb), tc_end(skb), &up->packet,
-		       up->shortcut->translated_port, &out);
-	return emit_46(skb, &up->packet.transport, &out);
-}
-
 PROGRAM int mape_tc_lan(struct __sk_buff *skb)
 {
-	return tc_lan(skb, tc_rewrite_46, tc_encapsulate_46);
-}
-
-INLINE enum reason tc_rewrite_64(struct __sk_buff *skb, const struct config *config,
-				 struct accelerated_64 *down)
-{
-	struct decapsulation_64 out = {};
-	struct rewriting to = rewriting_64(config, tc_data(skb), tc_end(skb), down, &out);
-
-	if (tc_remove_tunnel_header(skb))
-		return REASON_KERNEL_REFUSED;
-	return tc_rewrite(skb, &to);
+	return tc_lan(skb, tc_encapsulate_46);
 }
 
 INLINE enum reason tc_decapsulate_64(struct __sk_buff *skb, const struct config *config,
 				     struct accelerated_64 *down)
 {
 	struct decapsulation_64 out = {};
+	struct rewriting to = rewriting_64(config, tc_data(skb), tc_end(skb), down, &out);
 
-	make_encapsulated(config, tc_data(skb), tc_end(skb), down, &out);
-	return emit_64(skb, &down->encapsulated.transport, &out);
+	if (!tc_may_rewrite(skb, is_checksum_pending(to.transport, down->pseudo_header)))
+		return tc_write_hop(skb, emit_64(skb, to.transport, &out), down->shortcut);
+	if (tc_remove_tunnel_header(skb))
+		return REASON_KERNEL_REFUSED;
+	return tc_rewrite(skb, &to);
 }
 
 PROGRAM int mape_tc_wan(struct __sk_buff *skb)
 {
-	return tc_wan(skb, mode_encapsulated(), tc_rewrite_64, tc_decapsulate_64);
+	return tc_wan(skb, mode_encapsulated(), tc_decapsulate_64);
 }
 
 PROGRAM int mape_confirm(struct __sk_buff *skb)

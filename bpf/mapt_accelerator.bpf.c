@@ -73,55 +73,40 @@ PROGRAM int mapt_xdp_wan(struct xdp_md *frame)
 	return xdp_wan(frame, mode_translated(), xdp_translate_64);
 }
 
-INLINE enum reason tc_rewrite_46(struct __sk_buff *skb, const struct config *config,
-				 const struct accelerated_46 *up)
+INLINE enum reason tc_translate_46(struct __sk_buff *skb, const struct config *config,
+				   const struct accelerated_46 *up)
 {
 	struct translation_46 out = {};
 	struct rewriting to = rewriting_46(config, tc_data(skb), tc_end(skb), up, &out);
 
+	if (!tc_may_rewrite(skb, leaves_checksum_46(&up->packet)))
+		return tc_write_hop(skb, emit_46(skb, to.transport, &out), up->shortcut);
 	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV6), 0))
 		return REASON_KERNEL_REFUSED;
 	return tc_rewrite(skb, &to);
 }
 
-INLINE enum reason tc_translate_46(struct __sk_buff *skb, const struct config *config,
-				   const struct accelerated_46 *up)
-{
-	struct translation_46 out = {};
-
-	translate_46(config, tc_data(skb), tc_end(skb), &up->packet, up->shortcut->translated_port,
-		     &out);
-	return emit_46(skb, &up->packet.transport, &out);
-}
-
 PROGRAM int mapt_tc_lan(struct __sk_buff *skb)
 {
-	return tc_lan(skb, tc_rewrite_46, tc_translate_46);
-}
-
-INLINE enum reason tc_rewrite_64(struct __sk_buff *skb, const struct config *config,
-				 struct accelerated_64 *down)
-{
-	struct translation_64 out = {};
-	struct rewriting to = rewriting_64(config, tc_data(skb), tc_end(skb), down, &out);
-
-	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
-		return REASON_KERNEL_REFUSED;
-	return tc_rewrite(skb, &to);
+	return tc_lan(skb, tc_translate_46);
 }
 
 INLINE enum reason tc_translate_64(struct __sk_buff *skb, const struct config *config,
 				   struct accelerated_64 *down)
 {
 	struct translation_64 out = {};
+	struct rewriting to = rewriting_64(config, tc_data(skb), tc_end(skb), down, &out);
 
-	make_translated(config, tc_data(skb), tc_end(skb), down, &out);
-	return emit_64(skb, &down->translated.transport, &out);
+	if (!tc_may_rewrite(skb, is_checksum_pending(to.transport, down->pseudo_header)))
+		return tc_write_hop(skb, emit_64(skb, to.transport, &out), down->shortcut);
+	if (kernel_skb_change_proto(skb, net16(ETHERTYPE_IPV4), 0))
+		return REASON_KERNEL_REFUSED;
+	return tc_rewrite(skb, &to);
 }
 
 PROGRAM int mapt_tc_wan(struct __sk_buff *skb)
 {
-	return tc_wan(skb, mode_translated(), tc_rewrite_64, tc_translate_64);
+	return tc_wan(skb, mode_translated(), tc_translate_64);
 }
 
 PROGRAM int mapt_confirm(struct __sk_buff *skb)
