@@ -89,21 +89,24 @@ INLINE struct shortcut *shortcut_46(const struct config *config, const struct up
 	return find_shortcut(MAP(shortcuts_46), config, &key);
 }
 
-/* Once a tick: the kernel's routes, and what the remote is permitted by being sent to. */
-INLINE _Bool check_46(void *context, const struct config *config, struct routed packet,
-		      const struct accelerated_46 *out, const struct mapping *mapping)
+/* Once a tick: the mapping, which thereby lives on; the kernel's routes; and what the remote is
+ * permitted by being sent to. */
+INLINE _Bool check_46(void *context, const struct config *config, struct routed packet, __u32 now,
+		      const struct accelerated_46 *out)
 {
+	struct shortcut *shortcut = out->shortcut;
+	struct mapping *mapping = unchanged_mapping(shortcut, local_port_of(shortcut));
 	struct applicant applicant = applicant_for(config, &out->packet);
 
-	if (!leads_where_it_did(context, out->shortcut, packet))
+	if (!mapping || !leads_where_it_did(context, shortcut, packet))
 		return 0;
-	if (out->shortcut->owner_state == SLOT_EIM && READ_ONCE(mapping->peer) != applicant.peer)
-		permit(&applicant, mapping, out->shortcut->mapping);
+	WRITE_ONCE(mapping->tick_46, now);
+	if (shortcut->owner_state == SLOT_EIM && READ_ONCE(mapping->peer) != applicant.peer)
+		permit(&applicant, mapping, shortcut->mapping);
 	return 1;
 }
 
-/* Whether the packet takes a shortcut; if so, it has been counted as a hop, and as its mapping's
- * sign of life. `came_in`: an ifindex. */
+/* Whether the packet takes a shortcut; if so, it has been counted as a hop. `came_in`: an ifindex. */
 INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32 came_in,
 			       __u32 segment, struct accelerated_46 *out)
 {
@@ -116,17 +119,14 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 		.tos = ipv4->tos,
 	};
 	__u32 now = current_tick(config);
-	struct mapping *mapping = usable_mapping(out->shortcut, local_port_of(out->shortcut), now);
 
-	if (!mapping)
+	if (!is_usable(out->shortcut, now))
 		return 0;
 	if (is_to_be_checked(out->shortcut, now) &&
-	    !note_check(out->shortcut, check_46(context, config, packet, out, mapping), now))
+	    !note_check(out->shortcut, check_46(context, config, packet, now, out), now))
 		return 0;
 	if (longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
 		return 0;
-	if (READ_ONCE(mapping->tick_46) != now)
-		WRITE_ONCE(mapping->tick_46, now);
 	count_hop(ipv4);
 	return 1;
 }

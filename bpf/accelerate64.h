@@ -137,13 +137,14 @@ INLINE void make_encapsulated(const struct config *config, const void *data, con
 	decapsulate_64(config, data, end, &down->encapsulated, out);
 }
 
-/* Once a tick: the kernel's routes, and whether the remote may still enter. */
+/* Once a tick: the mapping, the kernel's routes, and whether the remote may still enter. */
 INLINE _Bool check_64(void *context, const struct config *config, struct routed packet, __u32 now,
-		      struct shortcut *shortcut, const struct mapping *mapping)
+		      struct shortcut *shortcut)
 {
+	const struct mapping *mapping = unchanged_mapping(shortcut, shortcut->translated_port);
 	__u64 peer = remote_of(shortcut) | (__u64)remote_port_of(shortcut) << OWNER_PORT_SHIFT;
 
-	if (!leads_where_it_did(context, shortcut, packet))
+	if (!mapping || !leads_where_it_did(context, shortcut, packet))
 		return 0;
 	return shortcut->owner_state != SLOT_EIM ||
 	       may_enter(config, mapping, shortcut->mapping, shortcut->protocol, peer, now);
@@ -163,12 +164,11 @@ INLINE _Bool takes_shortcut_64(void *context, const struct config *config, __u32
 		.tos = down->tos,
 	};
 	__u32 now = current_tick(config);
-	struct mapping *mapping = usable_mapping(shortcut, shortcut->translated_port, now);
 
-	if (!mapping)
+	if (!is_usable(shortcut, now))
 		return 0;
 	if (is_to_be_checked(shortcut, now) &&
-	    !note_check(shortcut, check_64(context, config, packet, now, shortcut, mapping), now))
+	    !note_check(shortcut, check_64(context, config, packet, now, shortcut), now))
 		return 0;
 	if (length > shortcut->mtu)
 		return 0;

@@ -5,6 +5,7 @@
 #define MAPXDP_HOOK_TC_LEARN_H
 
 #include "hook_tc.h"
+#include "shortcut_end.h"
 #include "shortcut_learn.h"
 #include "translate46.h"
 
@@ -41,7 +42,8 @@ INLINE struct mapping *mapping_of_port(const struct applicant *applicant, __u16 
 	return flow_at(fresh->mapping);
 }
 
-/* A packet that is about to be translated and to leave with `port`. */
+/* A packet that is about to be translated and to leave with `port`: it begins a shortcut, or ends
+ * those of its connection. */
 INLINE void learn_46(struct __sk_buff *skb, const struct config *config,
 		     const struct upstream *packet, __u16 port)
 {
@@ -55,12 +57,15 @@ INLINE void learn_46(struct __sk_buff *skb, const struct config *config,
 	__u64 flags;
 
 	if (!L2_LENGTH || !config->shortcut_ticks || config->napt44 != NAPT44_BPF ||
-	    changes_connection(transport) || lacks_checksum(transport) || has_options(ipv4))
+	    lacks_checksum(transport) || has_options(ipv4))
 		return;
+	applicant = applicant_for(config, packet);
+	if (changes_connection(transport))
+		return end_shortcuts(config, transport->index, &applicant.endpoint, port,
+				     ipv4->destination, transport->destination_port);
 	fresh = shortcut_in_work();
 	if (!fresh)
 		return;
-	applicant = applicant_for(config, packet);
 	fresh->host = ipv4->source;
 	fresh->translated_port = port;
 	fresh->ifindex = skb->ifindex;

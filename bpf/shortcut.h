@@ -164,18 +164,22 @@ INLINE _Bool is_same_mapping(const struct shortcut *shortcut, struct mapping *ma
 	       READ_ONCE(mapping->generation) == shortcut->generation;
 }
 
-/* The mapping of a shortcut that may be used now; 0: the packet is the kernel's. What may end the
- * mapping, by time too, has been looked at: `life` ends before. */
-INLINE struct mapping *usable_mapping(struct shortcut *shortcut, __u16 host_port, __u32 now)
+/* Whether packets may take it now. */
+INLINE _Bool is_usable(const struct shortcut *shortcut, __u32 now)
 {
 	__u64 life = READ_ONCE(shortcut->life);
-	struct mapping *mapping;
 
-	if (shortcut_state(life) != SHORTCUT_CONFIRMED || shortcut_ticks_left(life, now) < 0)
-		return 0;
-	mapping = mapping_of(shortcut);
+	return shortcut_state(life) == SHORTCUT_CONFIRMED && shortcut_ticks_left(life, now) >= 0;
+}
+
+/* Its mapping, if it is the one it was, in the state that it was in; else 0. By time it cannot have
+ * ended: `life` ends before. */
+INLINE struct mapping *unchanged_mapping(const struct shortcut *shortcut, __u16 host_port)
+{
+	struct mapping *mapping = mapping_of(shortcut);
+
 	if (!mapping || !is_same_mapping(shortcut, mapping, host_port) ||
-	    READ_ONCE(mapping->flags) != shortcut_flags(life))
+	    READ_ONCE(mapping->flags) != shortcut_flags(READ_ONCE(shortcut->life)))
 		return 0;
 	return mapping;
 }

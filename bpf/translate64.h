@@ -12,6 +12,7 @@
 #include "rfc7915_64.h"
 #include "rfc7915_icmp.h"
 #include "rules.h"
+#include "shortcut_end.h"
 #include "transport_change.h"
 #include "virtual_port.h"
 
@@ -54,6 +55,7 @@ INLINE enum reason find_endpoint(const struct config *config, const struct trans
 		.transport = transport,
 		.now = current_tick(config),
 	};
+	enum reason reason;
 
 	if (config->napt44 == NAPT44_NONE) {
 		ends->endpoint.ipv4 = destination;
@@ -66,7 +68,11 @@ INLINE enum reason find_endpoint(const struct config *config, const struct trans
 		return REASON_TRANSLATED;
 	}
 	caller.peer = ends->source | peer_port << OWNER_PORT_SHIFT;
-	return endpoint_behind(&caller, &ends->endpoint);
+	reason = endpoint_behind(&caller, &ends->endpoint);
+	if (!reason && changes_connection(transport))
+		end_shortcuts(config, transport->index, &ends->endpoint,
+			      transport->destination_port, ends->source, transport->source_port);
+	return reason;
 }
 
 INLINE void change_port_and_mss_64(const struct config *config, const void *data, const void *end,

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any
 
 from mapxdp.contract import Contract
-from mapxdp.datapath import instance, libbpf
+from mapxdp.datapath import instance, libbpf, shortcuts
 from mapxdp.datapath.maps import MapSet
 from mapxdp.datapath.tables import PROTOCOL_INDEX
 from mapxdp.errors import StateError
@@ -61,15 +61,22 @@ class Control:
 
 @contextmanager
 def opened(name: str, domain: Domain) -> Iterator[Control]:
-    """The control program of the running instance of ``domain``; StateError without one."""
+    """The control program of the running instance of ``domain``; StateError without one.
+
+    Afterwards every shortcut has ended: the accelerator looks at mappings once a tick, and a port
+    that was released may be another's by then.
+    """
     with instance.opened(name, domain) as maps, _program(name) as fd:
-        yield Control(
-            contract=maps.contract,
-            port_set=domain.port_set,
-            run=lambda frame: libbpf.run_program(fd, frame).verdict,
-            element=maps.value,
-            flow_at=lambda key: _look_up(maps, key),
-        )
+        try:
+            yield Control(
+                contract=maps.contract,
+                port_set=domain.port_set,
+                run=lambda frame: libbpf.run_program(fd, frame).verdict,
+                element=maps.value,
+                flow_at=lambda key: _look_up(maps, key),
+            )
+        finally:
+            shortcuts.end_all_of(name, maps.contract["shortcut"])
 
 
 @contextmanager

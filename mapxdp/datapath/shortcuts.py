@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from mapxdp.config import Config
-from mapxdp.datapath import instance, observe, state, tables
+from mapxdp.contract import Struct
+from mapxdp.datapath import instance, libbpf, observe, state, tables
 from mapxdp.datapath.maps import MapSet
 
 #: One for each direction of a connection.
@@ -66,13 +68,27 @@ def end_all(maps: MapSet) -> int:
     does not.
     """
     ended = confirmed(maps)
-    offset = next(x.offset for x in maps.contract["shortcut"].fields if x.name == "life")
     for table in _TABLES:
-        spec = maps.spec(table)
-        with mmap.mmap(maps.fds[table], spec.entries * spec.value_size) as memory:
-            for at in range(offset, len(memory), spec.value_size):
-                _UNTIL.pack_into(memory, at, _LONG_OVER)
+        _end_all_in(maps.fds[table], maps.contract["shortcut"])
     return ended
+
+
+def end_all_of(name: str, layout: Struct) -> None:
+    """The same for a running instance, whatever the size of its tables."""
+    for table in _TABLES:
+        fd = libbpf.open_pinned(instance.pinned(name) / table)
+        try:
+            _end_all_in(fd, layout)
+        finally:
+            os.close(fd)
+
+
+def _end_all_in(fd: int, layout: Struct) -> None:
+    found = libbpf.map_attributes(fd)
+    offset = next(field.offset for field in layout.fields if field.name == "life")
+    with mmap.mmap(fd, found.entries * found.value_size) as memory:
+        for at in range(offset, len(memory), found.value_size):
+            _UNTIL.pack_into(memory, at, _LONG_OVER)
 
 
 def _entries(maps: MapSet, table: str) -> Iterator[dict[str, int]]:

@@ -7,36 +7,17 @@ from __future__ import annotations
 import pytest
 
 from harness import traffic
-from harness.accelerated import AcceleratedCe
-from harness.domains import RULES, domain
-from harness.exchange import HIGH, SERVER, lan_packet, port_given, receive
+from harness.established import HOOKS, accelerated, established
+from harness.exchange import HIGH, SERVER, lan_packet, receive
 from harness.loaded import LoadedCes
 from mapxdp.model.accelerator import AcceleratorHook
 
-HOOKS = [AcceleratorHook.TC, AcceleratorHook.XDP]
 #: Octets of an IPv4 header that no program looks at: TOS, identification, checksum.
 UNSEEN = [1, 4, 5, 10, 11]
 
 
 def damaged(packet: bytes, at: int) -> bytes:
     return packet[:at] + bytes([packet[at] ^ 0x04]) + packet[at + 1 :]
-
-
-def accelerated(loaded_ces: LoadedCes, mode: str, hook: AcceleratorHook) -> AcceleratedCe:
-    ce = loaded_ces.get(domain(mode, RULES[63]), hook=hook)
-    assert isinstance(ce, AcceleratedCe)
-    return ce
-
-
-def established(ce: AcceleratedCe) -> int:
-    """The port of a connection whose packets take a shortcut in both directions."""
-    port = port_given(ce.from_lan(lan_packet()))
-    for _ in range(3):
-        taken = ce.taken
-        ce.from_lan(lan_packet())
-        receive(ce, port)
-    assert ce.taken == taken + 2
-    return port
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=str)

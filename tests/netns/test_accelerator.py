@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ from mapxdp.lab.checks import Running
 from mapxdp.lab.server import UDP_PORT
 from mapxdp.lab.topology import CLIENT_IPV4, SERVER_IPV4
 from mapxdp.links import Hook, open_links
-from mapxdp.observed import Counters
+from mapxdp.observed import Counters, Mapping
 from mapxdp.reasons import Reason
+from mapxdp.snapshot import Snapshot
 
 CLIENT = CLIENT_IPV4["client1"]
 #: The kernel sees the first packets: a question, its answer, and the next question.
@@ -240,10 +241,17 @@ def test_an_ended_session_is_not_accelerated(lab: Running) -> None:
     with talking(lab) as talk:
         assert talk.exchange(10) == 10
         with snapshot.watching(lab.lab.instance) as take:
-            now = take()
-            mine = [m for m in now.mappings if m.host_port == talk.sock.getsockname()[1]]
-            assert sessions.end(now, mine).ended == 1
+            assert sessions.end(take(), mappings_of(talk, take)).ended == 1
+            before = counters(lab).upstream[Reason.ACCELERATED].packets
+            assert talk.exchange(1) == 1
+            assert counters(lab).upstream[Reason.ACCELERATED].packets == before
+            assert len(mappings_of(talk, take)) == 1
         assert talk.exchange(10) == 10
+
+
+def mappings_of(talk: Talk, take: Callable[[], Snapshot]) -> list[Mapping]:
+    port = talk.sock.getsockname()[1]
+    return [mapping for mapping in take().mappings if mapping.host_port == port]
 
 
 def test_down_leaves_nothing_at_the_lan(lab: Running) -> None:

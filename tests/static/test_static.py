@@ -206,6 +206,7 @@ C_LAYERS = (
         "icmp_error64.h",
         "tunnel_error.h",
         "shortcut.h",
+        "shortcut_end.h",
         "shortcut_learn.h",
         "next_hop.h",
         "accelerate46.h",
