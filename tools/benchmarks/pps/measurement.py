@@ -11,7 +11,7 @@ from benchmarks.measure import Effort, cpu_ns, cpus, pinned_to, ratio, spread
 from benchmarks.pps import routers
 from benchmarks.pps.replay import Ends, Player
 from benchmarks.pps.routers import Router
-from benchmarks.pps.way import Connection
+from benchmarks.pps.way import Connection, in_no_order
 from benchmarks.report import Report
 from mapxdp import netns
 from mapxdp.errors import HostError
@@ -19,11 +19,11 @@ from mapxdp.model.domain import Mode
 
 _METHOD = """\
 UDP, frames of 64 octets upstream (BPF live frames, written beforehand, 64 at a time), of {flows}
-connections in turn, all established: {direction}. They end where they leave the router, at TC
-egress or, redirected by XDP, at the other end of a veth pair, which XDP has to cross besides. CPU
-time of the one thread that does all of it and of ksoftirqd, less what asking for frames costs.
-NAPT44 is in mapxdp and in nft (one rule: masquerade; it verifies no checksums). Medians of 5 blocks
-of {rounds} interleaved rounds of {frames} frames."""
+connections in turn, in no order, all established: {direction}. They end where they leave the
+router, at TC egress or, redirected by XDP, at the other end of a veth pair, which XDP has to cross
+besides. CPU time of the one thread that does all of it and of ksoftirqd, less what asking for
+frames costs. NAPT44 is in mapxdp and in nft (one rule: masquerade; it verifies no checksums).
+Medians of 5 blocks of {rounds} interleaved rounds of {frames} frames."""
 _COLUMNS = ("variant", "ns", "Mpps of a CPU", "x nft masquerade", "x plain", "x bare XDP")
 _SHORT = 64
 
@@ -52,7 +52,7 @@ def run(effort: Effort, report: Report) -> None:
 
 
 def _variants(stack: ExitStack, ends: Ends, most: int) -> list[_Variant]:
-    connections = [Connection(number) for number in range(most)]
+    connections = in_no_order(most)
     made: list[_Variant] = []
 
     def add(name: str, router: Router, answer: Callable[[Connection], bytes]) -> None:

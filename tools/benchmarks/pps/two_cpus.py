@@ -17,7 +17,7 @@ from benchmarks.pps import routers
 from benchmarks.pps.measurement import through_domain
 from benchmarks.pps.replay import Ends, Player
 from benchmarks.pps.routers import Router
-from benchmarks.pps.way import Connection
+from benchmarks.pps.way import Connection, in_no_order
 from benchmarks.report import Report
 from mapxdp import netns
 from mapxdp.errors import HostError
@@ -104,7 +104,7 @@ def _ways(stack: ExitStack, ends: Ends, connections: int, modes: tuple[Mode, ...
 
 def _ways_of(stack: ExitStack, name: str, router: Router, count: int) -> list[_Way]:
     up_program, down_program = router.programs or (None, None)
-    connections = [Connection(number) for number in range(2 * count)]
+    connections = in_no_order(2 * count)
     answer: Callable[[Connection], bytes] = Connection.down
     if router.domain is not None:
         with Player([c.up() for c in connections], up_program) as opening, pinned_to(cpus()[0]):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -59,6 +60,14 @@ class Connection:
     def down_from(self, domain: Domain, port: int) -> bytes:
         """The answer through a MAP domain, to the external port."""
         return down_between(domain, REMOTE, port)
+
+
+def in_no_order(count: int) -> list[Connection]:
+    """All of them, always the same way: what was made in order, such as ports beside each other,
+    could be fetched ahead of the packets, as it cannot where people send them."""
+    numbers = list(range(count))
+    random.Random(count).shuffle(numbers)  # noqa: S311, for no secret
+    return [Connection(number) for number in numbers]
 
 
 def down_between(domain: Domain, remote: IPv4Address, port: int) -> bytes:
