@@ -48,10 +48,28 @@ INLINE _Bool leaves_checksum_46(const struct upstream *packet)
 	       is_checksum_pending(&packet->transport, pseudo_header_ipv4(&packet->ipv4));
 }
 
+/* Octets of an IPv4 header without options, and of what is behind it. */
+INLINE __u32 ip_headers(const struct upstream *packet)
+{
+	return sizeof(packet->ipv4.header) + packet->transport.header_length;
+}
+
 /* Octets of the longest IPv4 packet on the wire: pieces of `segment` payload octets, if not 0. */
 INLINE __u32 longest_piece(__u32 total_length, __u32 headers, __u32 segment)
 {
 	return segment ? headers + segment : total_length;
+}
+
+/* Octets of the longest packet that leaves as it is: what may be cut is cut sooner. Without branches,
+ * which the verifier would follow through all the rest. */
+INLINE __u32 longest_uncut(const struct config *config, const struct upstream *packet,
+			   __u32 segment)
+{
+	__u32 may_be = may_be_cut(packet, segment);
+	__u32 limit = config->ipv4_mtu ^ ((config->ipv4_mtu ^ longest_whole(config)) & -may_be);
+
+	OPAQUE(limit);
+	return limit;
 }
 
 /* Of a connection nobody opens or closes, and with a checksum. */
@@ -67,6 +85,8 @@ INLINE _Bool is_simple_transport(struct transport *transport)
 INLINE _Bool is_simple_46(const struct config *config, const void *data, const void *end,
 			  __u32 offset, __u32 available, __u32 segment, struct upstream *packet)
 {
+	__u32 length;
+
 	if (parse_ipv4(data, end, offset, available, &packet->ipv4) || packet->ipv4.is_fragment ||
 	    has_options(&packet->ipv4.header) || packet->ipv4.header.ttl <= LAST_HOP ||
 	    is_header_damaged(&packet->ipv4.header))
@@ -75,7 +95,8 @@ INLINE _Bool is_simple_46(const struct config *config, const void *data, const v
 	if (parse_transport_ipv4(data, end, &packet->ipv4, &packet->transport) ||
 	    !is_simple_transport(&packet->transport))
 		return 0;
-	return fits_46(config, packet, segment) && !has_to_be_cut(config, packet, segment);
+	length = longest_piece(packet->ipv4.total_length, ip_headers(packet), segment);
+	return length <= longest_uncut(config, packet, segment);
 }
 
 INLINE struct shortcut *shortcut_46(const struct config *config, const struct upstream *packet)
@@ -111,7 +132,6 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 			       __u32 segment, struct accelerated_46 *out)
 {
 	struct ipv4_header *ipv4 = &out->packet.ipv4.header;
-	__u32 headers = sizeof(*ipv4) + out->packet.transport.header_length;
 	struct routed packet = {
 		.source = ipv4->source,
 		.destination = ipv4->destination,
@@ -125,7 +145,8 @@ INLINE _Bool takes_shortcut_46(void *context, const struct config *config, __u32
 	if (is_to_be_checked(out->shortcut, now) &&
 	    !note_check(out->shortcut, check_46(context, config, packet, now, out), now))
 		return 0;
-	if (longest_piece(out->packet.ipv4.total_length, headers, segment) > out->shortcut->mtu)
+	if (longest_piece(out->packet.ipv4.total_length, ip_headers(&out->packet), segment) >
+	    out->shortcut->mtu)
 		return 0;
 	count_hop(ipv4);
 	return 1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Which packets from the domain may take a shortcut. They are read and proved as all others are
- * (translate64.h); only the LAN endpoint is the shortcut's. Nothing is written here, and no hook is
- * named. */
+ * (translate64.h), but for what the packets of their connection have proved that the shortcut was
+ * learnt from: its addresses and ports. The LAN endpoint is the shortcut's. Nothing is written here,
+ * and no hook is named. */
 #ifndef MAPXDP_ACCELERATE64_H
 #define MAPXDP_ACCELERATE64_H
 
@@ -49,8 +50,10 @@ INLINE _Bool read_translated(const struct config *config, const void *data, cons
 	__u32 rule;
 
 	if (read_translated_64(config, data, end, offset, available, packet, &rule) ||
-	    ipv6->hop_limit <= LAST_HOP || !is_simple_transport(&packet->transport) ||
-	    check_translated_ends(config, rule, packet))
+	    ipv6->hop_limit <= LAST_HOP || !is_simple_transport(&packet->transport))
+		return 0;
+	packet->ends.source = ipv4_of_translated(config, rule, ipv6->source);
+	if (check_source_64(rule, ipv6->source, packet->ends.source, packet->transport.source_port))
 		return 0;
 	down->shortcut = shortcut_64(config, &packet->transport, packet->ends.source);
 	down->pseudo_header = sum_ipv6(ipv6->source) + sum_ipv6(ipv6->destination) +
@@ -68,8 +71,11 @@ INLINE _Bool read_encapsulated(const struct config *config, const void *data, co
 
 	if (read_encapsulated_64(config, data, end, offset, available, packet, &rule) ||
 	    packet->inner.header.ttl <= LAST_HOP || has_options(&packet->inner.header) ||
-	    is_header_damaged(&packet->inner.header) || !is_simple_transport(&packet->transport) ||
-	    check_inner_ends(config, rule, packet))
+	    is_header_damaged(&packet->inner.header) || !is_simple_transport(&packet->transport))
+		return 0;
+	packet->ends.source = packet->inner.header.source;
+	if (check_source_64(rule, packet->outer.source, packet->ends.source,
+			    packet->transport.source_port))
 		return 0;
 	down->shortcut = shortcut_64(config, &packet->transport, packet->ends.source);
 	down->pseudo_header = pseudo_header_ipv4(&packet->inner);
