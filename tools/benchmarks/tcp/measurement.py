@@ -27,6 +27,7 @@ _COLUMNS = ("variant", "Gbit/s", "x plain", "x nft masquerade")
 
 @dataclass
 class _Variant:
+    name: str
     way: Way
     rates: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
@@ -34,16 +35,14 @@ class _Variant:
 def run(effort: Effort, report: Report) -> None:
     """Both directions, with one connection and with several."""
     with ExitStack() as stack:
-        ways = [
-            stack.enter_context(paths.plain("plain")),
-            stack.enter_context(paths.masquerading("nft")),
-            stack.enter_context(paths.plain_ipv6("ipv6")),
-            *(
-                stack.enter_context(paths.edge(str(mode), mode))
-                for mode in (Mode.MAP_T, Mode.MAP_E)
-            ),
+        enter = stack.enter_context
+        variants = [
+            _Variant("plain forwarding", enter(paths.plain("plain"))),
+            _Variant("nft masquerade", enter(paths.masquerading("nft"))),
+            _Variant("plain forwarding of IPv6", enter(paths.plain_ipv6("ipv6"))),
+            _Variant("mapxdp map-t", enter(paths.edge("map-t", Mode.MAP_T))),
+            _Variant("mapxdp map-e", enter(paths.edge("map-e", Mode.MAP_E))),
         ]
-        variants = [_Variant(way) for way in ways]
         for connections in _STREAMS:
             for direction in _DIRECTIONS:
                 _measure(variants, direction, connections, effort)
@@ -61,25 +60,20 @@ def _measure(variants: list[_Variant], direction: str, connections: str, effort:
 def _tell(
     variants: list[_Variant], direction: str, connections: str, effort: Effort, report: Report
 ) -> None:
-    rates = [variant.rates[direction, connections] for variant in variants]
-    plain, nft, *_ = rates
-    names = (
-        "plain forwarding",
-        "nft masquerade",
-        "plain forwarding of IPv6",
-        "mapxdp map-t",
-        "mapxdp map-e",
-    )
+    rates = {variant.name: variant.rates[direction, connections] for variant in variants}
+    plain, nft = rates["plain forwarding"], rates["nft masquerade"]
     method = _METHOD.format(
         streams=connections,
         direction=direction,
         rounds=effort.tcp_rounds,
         seconds=effort.tcp_seconds,
     )
-    rows = zip(names, rates, strict=True)
     report.table(
         f"TCP, {connections}, {direction}",
         method,
         _COLUMNS,
-        [[name, spread(rate), ratio(rate, plain), ratio(rate, nft)] for name, rate in rows],
+        [
+            [name, spread(rate), ratio(rate, plain), ratio(rate, nft)]
+            for name, rate in rates.items()
+        ],
     )
