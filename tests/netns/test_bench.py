@@ -47,9 +47,10 @@ def test_scale(live_frames: None) -> None:
     """Every frame came through: by a rule where there are some, of few ports, and of many flows."""
     report = Report("scale, tiny", echo=False)
     scale.run(Effort.tiny(), report)
-    rules, ports, flows = (table["rows"] for table in report.data()["tables"])
+    rules, mesh, ports, flows = (table["rows"] for table in report.data()["tables"])
     assert [row["FMRs"] for row in rules] == [0, 1, 100, 1000, 10_000, 10_000]
-    assert all({"ns", "x without FMRs"} <= row.keys() for row in rules)
+    assert all({"ns", "x without FMRs", "x one FMR"} <= row.keys() for row in rules)
+    assert [row["destinations"] for row in mesh] == 6 * [64, 8192]
     assert [row["ports"] for row in ports] == [240, 65536]
     assert [row["flows"] for row in flows] == [1, 512]
 

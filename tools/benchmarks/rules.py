@@ -12,6 +12,7 @@ from benchmarks import edges
 from benchmarks.edges import Edge
 from benchmarks.frames import Generator, Sink, Traffic
 from benchmarks.measure import Effort, cpus, pinned_to, ratio, spread
+from benchmarks.pps import mesh
 from benchmarks.report import Report
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.model.domain import Domain, Mode
@@ -19,14 +20,18 @@ from mapxdp.model.rule import MappingRule
 
 #: How many rules there are, and to how many of their destinations frames go.
 _VARIANTS = ((0, 1), (1, 1), (100, 64), (1000, 64), (10_000, 64), (10_000, 8192))
+_FIRST = int(Traffic(is_tcp=False, remote_port=0, port=0).remote)
+#: All the destinations, as consecutive end-user prefixes.
+_ONE = MappingRule(IPv6Network("2001:db9::/40"), IPv4Network("198.18.0.0/16"), 16, forwarding=True)
 _PORTS = 64  # frames differ in their ports too
 
 _METHOD = """\
-MAP-T without NAPT44, frames of 74 octets to destinations drawn from as many as the table says. Each
-FMR is of one whole address, and the addresses are consecutive: no trie is deeper. "x without FMRs":
-of a CE that has none, to the same destinations through the DMR, in the same rounds.
+MAP-T without NAPT44, frames of 74 octets to destinations drawn from as many as the table says. One
+FMR is all of theirs; of several each is of one whole address, and they are consecutive. "x without
+FMRs": of a CE that has none, to the same destinations through the DMR; "x one FMR": of one that has
+that; in the same rounds.
 Medians of 5 blocks of {rounds} interleaved rounds of {frames} frames."""
-_COLUMNS = ("FMRs", "destinations", "ns", "x without FMRs")
+_COLUMNS = ("FMRs", "destinations", "ns", "x without FMRs", "x one FMR")
 
 
 @dataclass
@@ -36,6 +41,7 @@ class _Variant:
     traffic: Traffic
     ns: list[float] = field(default_factory=list)
     without: list[float] = field(default_factory=list)
+    with_one: list[float] = field(default_factory=list)
 
 
 def run(effort: Effort, report: Report) -> None:
@@ -46,6 +52,7 @@ def run(effort: Effort, report: Report) -> None:
             _measure(effort, generator, sink, report)
     finally:
         sink.close()
+    mesh.run(effort, report, _ONE, _fmrs(max(count for count, _ in _VARIANTS)))
 
 
 def _measure(effort: Effort, generator: Generator, sink: Sink, report: Report) -> None:
@@ -65,7 +72,11 @@ def _measure(effort: Effort, generator: Generator, sink: Sink, report: Report) -
         variants = [_Variant(count, ces[count], _to(most, bare)) for count, most in _VARIANTS]
         for _ in range(effort.lookup_rounds):
             for variant in variants:
-                for edge, taken in ((variant.ce, variant.ns), (bare, variant.without)):
+                for edge, taken in (
+                    (variant.ce, variant.ns),
+                    (bare, variant.without),
+                    (ces[1], variant.with_one),
+                ):
                     last = max(variant.traffic.remotes, _PORTS) - 1
                     ns = edge.router.measure(generator, variant.traffic, 0, last, frames, cpu)
                     taken.append(ns)
@@ -79,6 +90,7 @@ def _measure(effort: Effort, generator: Generator, sink: Sink, report: Report) -
                 variant.traffic.remotes,
                 spread(variant.ns),
                 ratio(variant.ns, variant.without),
+                ratio(variant.ns, variant.with_one),
             ]
             for variant in variants
         ],
@@ -94,14 +106,19 @@ def _to(destinations: int, ce: Edge) -> Traffic:
 def _domain(count: int) -> Domain:
     """Half an address, as in the other benchmarks, and rules for the destinations."""
     place = edges.HALF.domain(Mode.MAP_T)
-    first = int(Traffic(is_tcp=False, remote_port=0, port=0).remote)
-    fmrs = tuple(
+    return replace(place, rules=(*place.rules, *_fmrs(count)))
+
+
+def _fmrs(count: int) -> list[MappingRule]:
+    """The one, or one for each of the first so many destinations."""
+    if count == 1:
+        return [_ONE]
+    return [
         MappingRule(
-            IPv6Network((0x20010DB9 << 96 | number << 72, 56)),
-            IPv4Network((first + number, 32)),
+            IPv6Network((int(_ONE.ipv6.network_address) | (number + 1) << 72, 56)),
+            IPv4Network((_FIRST + number, 32)),
             ea_length=0,
             forwarding=True,
         )
         for number in range(count)
-    )
-    return replace(place, rules=(*place.rules, *fmrs))
+    ]

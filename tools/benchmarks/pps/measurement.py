@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -29,7 +29,9 @@ _SHORT = 64
 
 
 @dataclass
-class _Variant:
+class Variant:
+    """What forwards, and what it took, by direction ("up", "down") and number of connections."""
+
     name: str
     router: Router
     up: Player
@@ -51,17 +53,12 @@ def run(effort: Effort, report: Report) -> None:
         ends.close()
 
 
-def _variants(stack: ExitStack, ends: Ends, most: int) -> list[_Variant]:
+def _variants(stack: ExitStack, ends: Ends, most: int) -> list[Variant]:
     connections = in_no_order(most)
-    made: list[_Variant] = []
+    made: list[Variant] = []
 
     def add(name: str, router: Router, answer: Callable[[Connection], bytes]) -> None:
-        up_program, down_program = router.programs or (None, None)
-        up = stack.enter_context(Player([c.up() for c in connections], up_program))
-        if router.domain is not None:
-            answer = through_domain(router, up, most)
-        down = stack.enter_context(Player([answer(c) for c in connections], down_program))
-        made.append(_Variant(name, router, up, down))
+        made.append(variant(stack, name, router, connections, answer))
 
     enter = stack.enter_context
     add("plain forwarding", enter(routers.plain("plain", ends)), Connection.down)
@@ -71,11 +68,32 @@ def _variants(stack: ExitStack, ends: Ends, most: int) -> list[_Variant]:
         for accelerator in ("off", "tc", "xdp"):
             router = enter(routers.edge(f"{mode}-{accelerator}", ends, mode, accelerator))
             add(f"mapxdp {mode}, accelerator {accelerator}", router, Connection.down)
-    for variant in made:
-        for _ in range(3):
-            _play(variant.router, variant.up, variant.router.lan, most, most)
-            _play(variant.router, variant.down, variant.router.wan, most, most)
+    establish(made, most)
     return made
+
+
+def variant(
+    stack: ExitStack,
+    name: str,
+    router: Router,
+    connections: Sequence[Connection],
+    answer: Callable[[Connection], bytes] = Connection.down,
+) -> Variant:
+    """A router and the frames of its connections; ``answer`` where it is no CE."""
+    up_program, down_program = router.programs or (None, None)
+    up = stack.enter_context(Player([c.up() for c in connections], up_program))
+    if router.domain is not None:
+        answer = through_domain(router, up, len(connections))
+    down = stack.enter_context(Player([answer(c) for c in connections], down_program))
+    return Variant(name, router, up, down)
+
+
+def establish(variants: Sequence[Variant], most: int) -> None:
+    """Has the kernel see packets of all connections, in both directions."""
+    for each in variants:
+        for _ in range(3):
+            _play(each.router, each.up, each.router.lan, most, most)
+            _play(each.router, each.down, each.router.wan, most, most)
 
 
 def through_domain(router: Router, up: Player, most: int) -> Callable[[Connection], bytes]:
@@ -95,16 +113,16 @@ def _play(router: Router, player: Player, ifindex: int, flows: int, frames: int)
 
 
 def _measure(
-    variants: list[_Variant], ends: Ends, direction: str, flows: int, effort: Effort
+    variants: list[Variant], ends: Ends, direction: str, flows: int, effort: Effort
 ) -> None:
     rounds, frames = effort.frames_of(flows)
     for _ in range(rounds):
         for variant in variants:
-            ns = _slice(variant, ends, direction, flows, frames)
+            ns = time_slice(variant, ends, direction, flows, frames)
             variant.ns.setdefault((direction, flows), []).append(ns)
 
 
-def _slice(variant: _Variant, ends: Ends, direction: str, flows: int, frames: int) -> float:
+def time_slice(variant: Variant, ends: Ends, direction: str, flows: int, frames: int) -> float:
     """ns of CPU time per frame. HostError unless each left the router.
 
     Each request of frames costs some 100 us by itself: a short one before the long one says how
@@ -125,7 +143,7 @@ def _slice(variant: _Variant, ends: Ends, direction: str, flows: int, frames: in
 
 
 def _tell(
-    variants: list[_Variant], direction: str, flows: int, effort: Effort, report: Report
+    variants: list[Variant], direction: str, flows: int, effort: Effort, report: Report
 ) -> None:
     rounds, frames = effort.frames_of(flows)
     by_name = {variant.name: variant.ns[direction, flows] for variant in variants}

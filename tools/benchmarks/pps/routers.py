@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -23,6 +23,7 @@ from mapxdp.config import parse
 from mapxdp.datapath import instance, libbpf, xdp
 from mapxdp.links import Hook, open_links
 from mapxdp.model.domain import Domain, Mode
+from mapxdp.model.rule import MappingRule
 
 _BEHIND_ALL = 65000
 #: One for each of two CPUs.
@@ -82,7 +83,12 @@ def bare_xdp(label: str, ends: Ends) -> Iterator[Router]:
 
 @contextmanager
 def edge(
-    label: str, ends: Ends, mode: Mode, accelerator: str, ea_length: int = WHOLE_ADDRESS
+    label: str,
+    ends: Ends,
+    mode: Mode,
+    accelerator: str,
+    ea_length: int = WHOLE_ADDRESS,
+    fmrs: Iterable[MappingRule] = (),
 ) -> Iterator[Router]:
     """A CE, by default with a whole address, so that it has ports enough.
 
@@ -90,6 +96,7 @@ def edge(
     """
     with ready(label) as made, ExitStack() as closing:
         text = configuration(made.name, mode, accelerator, ea_length)
+        text += "".join(map(_fmr, fmrs))
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(text)
             file.flush()
@@ -143,6 +150,16 @@ connections = 131072
 ipv6 = "{ipv6}"
 ipv4 = "{ipv4}"
 ea_length = {ea_length}
+"""
+
+
+def _fmr(rule: MappingRule) -> str:
+    return f"""
+[[rule]]
+ipv6 = "{rule.ipv6}"
+ipv4 = "{rule.ipv4}"
+ea_length = {rule.ea_length}
+forwarding = true
 """
 
 

@@ -30,9 +30,10 @@ _PORT_UNREACHABLE, _PORT_UNREACHABLE_V6 = (3, 3), (1, 4)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The ``number``-th: a port of a host's to the one remote."""
+    """The ``number``-th: a port of a host's to a remote, by default the one of all."""
 
     number: int
+    remote: IPv4Address = REMOTE
 
     @property
     def host(self) -> IPv4Address:
@@ -46,20 +47,20 @@ class Connection:
 
     def up(self) -> bytes:
         """As it arrives from the LAN: 64 octets."""
-        packet = _ipv4(self.host, REMOTE, self.port, REMOTE_PORT)
+        packet = _ipv4(self.host, self.remote, self.port, REMOTE_PORT)
         return LAN_MAC + HOST_MAC + b"\x08\x00" + packet
 
     def down(self) -> bytes:
         """The answer, to a router that changes nothing."""
-        return _from_wan(_ipv4(REMOTE, self.host, REMOTE_PORT, self.port))
+        return _from_wan(_ipv4(self.remote, self.host, REMOTE_PORT, self.port))
 
     def down_masqueraded(self) -> bytes:
         """The answer, to one that masquerades."""
-        return _from_wan(_ipv4(REMOTE, MASQUERADE, REMOTE_PORT, self.port))
+        return _from_wan(_ipv4(self.remote, MASQUERADE, REMOTE_PORT, self.port))
 
     def down_from(self, domain: Domain, port: int) -> bytes:
         """The answer through a MAP domain, to the external port."""
-        return down_between(domain, REMOTE, port)
+        return down_between(domain, self.remote, port)
 
 
 def in_no_order(count: int) -> list[Connection]:
@@ -74,7 +75,7 @@ def down_between(domain: Domain, remote: IPv4Address, port: int) -> bytes:
     """From a remote to a port of a CE's."""
     if domain.dmr is None:
         return inner_to(domain, domain.ipv4.network_address, port, remote)
-    source = rfc6052.embed(domain.dmr, remote)
+    source = domain.destination_ipv6(remote, REMOTE_PORT)
     addresses = source.packed + domain.map_address.packed
     return _from_wan(_ipv6(source, domain.map_address, _UDP, _udp(addresses, REMOTE_PORT, port)))
 
@@ -82,10 +83,10 @@ def down_between(domain: Domain, remote: IPv4Address, port: int) -> bytes:
 def inner_to(
     domain: Domain, destination: IPv4Address, port: int, remote: IPv4Address = REMOTE
 ) -> bytes:
-    """From a remote, in the tunnel of a CE's BR, to any address."""
-    assert domain.br is not None  # by Domain, where there is a tunnel
+    """From a remote, in a CE's tunnel, to any address."""
+    far_end = domain.destination_ipv6(remote, REMOTE_PORT)
     inner = _ipv4(remote, destination, REMOTE_PORT, port)
-    return _from_wan(_ipv6(domain.br, domain.map_address, _IPV4, inner))
+    return _from_wan(_ipv6(far_end, domain.map_address, _IPV4, inner))
 
 
 def error_about(domain: Domain, port: int) -> bytes:
