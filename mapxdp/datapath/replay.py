@@ -37,10 +37,13 @@ class BpfPath:
     ) -> None:
         self._clock = clock
         with ExitStack() as closing:
-            maps = MapSet(tables.contract_for(settings.domain.port_set))
+            domain = settings.domain
+            contract = tables.contract_for(domain.port_set, len(domain.forwarding_rules))
+            maps = MapSet(contract)
             self._maps = closing.enter_context(maps)
             maps.create(spec.name for spec in maps.contract.maps)
             self._settings = replace(settings, clock=StoppedClock(clock()))
+            state.write_rules(maps, domain)
             state.initialise(maps, self._settings)
             hash_key = state.read_instance(maps)["hash_key"]
             self._settings = replace(self._settings, hash_key=hash_key)

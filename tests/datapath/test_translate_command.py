@@ -39,7 +39,20 @@ protocol = "udp"
 port = 1233
 to = "192.168.1.3:80"
 """
-CONFIGURATIONS = {"none": NO_NAPT44, "strict": STRICT, "forward": FORWARD}
+#: The server is a CE.
+PEER = """
+[[rule]]
+ipv6 = "2001:db8:4000::/40"
+ipv4 = "198.51.100.0/24"
+ea_length = 8
+forwarding = true
+"""
+CONFIGURATIONS = {
+    "none": NO_NAPT44,
+    "strict": STRICT,
+    "forward": FORWARD,
+    "peer": NO_NAPT44 + PEER,
+}
 KINDS = {"Ethernet": 1, "raw IP": 101}
 
 
@@ -148,7 +161,7 @@ def test_both_paths_agree(
 ) -> None:
     ce = tmp_path / "ce.toml"
     ce.write_text(config(mode, CONFIGURATIONS[more]), encoding="utf-8")
-    source = PUBLIC if more == "none" else HOST
+    source = PUBLIC if NO_NAPT44 in CONFIGURATIONS[more] else HOST
     sent = frames(kind, from_lan(source) if direction == "46" else from_wan(mode))
     software, expected = translated(ce, direction, "software", sent, KINDS[kind])
     made, report = translated(ce, direction, "bpf", sent, KINDS[kind])
