@@ -98,6 +98,16 @@ enum rule_geometry {
 	RULE_CHAIN_MAX = 4, /* rules that are asked for one destination, one after the other */
 };
 
+/* Where a rule is in the table of them; of a destination without one, the DMR or the BR. */
+enum rule_position { DMR_RULE, NO_RULE = 0x7fffffff };
+
+/* The trees in which rules are found by address. */
+enum tree_geometry {
+	TREE_BITS = 4, /* that a step looks at */
+	TREE_WAYS = 16,
+	TREE_END = 0x80000000, /* beside a rule's position: no node follows */
+};
+
 /* Room to move the end of an ICMP error, with zeros before it; beyond what is used of it, for the
  * verifier. */
 enum objects_geometry { OBJECTS_PADDING = 128, OBJECTS_MAX = 2048 };
@@ -149,6 +159,20 @@ struct ipv4_prefix {
 	__be32 mask;
 };
 
+/* What all prefixes of a tree begin with, so far as it is less than 64 bits. Numbers as in struct
+ * rule: the high half of an address, of which IPv4 is the first 32 bits. */
+struct tree_root {
+	__u64 prefix;
+	__u64 mask;
+	__u32 length; /* a multiple of TREE_BITS */
+	__u32 zero;
+};
+
+/* A cache line: by the next bits of an address, the position of the next node, or TREE_END. */
+struct tree_node {
+	__u32 next[TREE_WAYS];
+};
+
 /* One configuration; everything that can be computed beforehand is. */
 struct config {
 	__be32 map_address[4];
@@ -160,10 +184,12 @@ struct config {
 	__u32 identifier_shift; /* how far up the interface identifier is: 8 in draft-03 */
 	__u32 rule_count;	/* FMRs */
 	__u32 rules_in_dmr;	/* an FMR's IPv6 prefix is the DMR or under it */
-	__u32 dmr_length;	/* bits; 0 in MAP-E */
-	__u32 napt44;		/* enum napt44_mode */
-	__u32 psid_offset;	/* a */
-	__u32 psid_length;	/* k */
+	struct tree_root ipv4_root; /* of their IPv4 prefixes */
+	struct tree_root ipv6_root; /* of their IPv6 prefixes, with rules_in_dmr the DMR too */
+	__u32 dmr_length;	    /* bits; 0 in MAP-E */
+	__u32 napt44;		    /* enum napt44_mode */
+	__u32 psid_offset;	    /* a */
+	__u32 psid_length;	    /* k */
 	__u32 psid;
 	__u32 port_count;   /* ports in the set */
 	__u32 usable_ports; /* without reserved ones */
@@ -225,17 +251,6 @@ struct rule {
 	__u8 psid_length;   /* k */
 	__u8 identifier_shift; /* as in struct config */
 	__u32 zero;
-};
-
-/* Keys of the kernel's tries: a prefix and its length, longest match. */
-struct ipv4_key {
-	__u32 length;
-	__be32 address;
-};
-
-struct ipv6_key {
-	__u32 length;
-	__be32 address[4];
 };
 
 /* One of several rules for the same addresses, each with an explicit PSID. */

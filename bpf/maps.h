@@ -6,8 +6,8 @@
  *   config     written by the control plane; read once by each program run
  *   rules      FMRs, from 1 on; these and the three indexes of them are written before anything
  *              is loaded, and never again: a new configuration has new ones
- *   rule_by_ipv4  IPv4 destination -> the rule to ask first
- *   rule_by_ipv6  IPv6 source -> its rule; 0 is the DMR
+ *   rule_by_ipv4  tree: IPv4 destination -> the rule to ask first
+ *   rule_by_ipv6  tree: IPv6 source -> its rule
  *   rule_by_psid  where explicit PSIDs share addresses: the others of those rules
  *   slots      written by the datapath only; read by the views
  *   flows      flows on shared ports, in no order; written by the datapath only
@@ -35,8 +35,8 @@
 #define MAPXDP_MAPS(X) \
 	X(config, ARRAY, __u32, struct config_buffer, 1, 0) \
 	X(rules, ARRAY, __u32, struct rule, RULES, 0) \
-	X(rule_by_ipv4, LPM_TRIE, struct ipv4_key, __u32, RULES, BPF_F_NO_PREALLOC) \
-	X(rule_by_ipv6, LPM_TRIE, struct ipv6_key, __u32, RULES, BPF_F_NO_PREALLOC) \
+	X(rule_by_ipv4, ARRAY, __u32, struct tree_node, TREE_NODES, BPF_F_MMAPABLE) \
+	X(rule_by_ipv6, ARRAY, __u32, struct tree_node, TREE_NODES, BPF_F_MMAPABLE) \
 	X(rule_by_psid, HASH, struct psid_key, __u32, RULES, BPF_F_NO_PREALLOC) \
 	X(slots, ARRAY, __u32, struct mapping, PROTOCOLS * SLOTS, BPF_F_MMAPABLE) \
 	X(flows, ARRAY, __u32, struct mapping, FLOWS, BPF_F_MMAPABLE) \

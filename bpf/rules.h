@@ -9,6 +9,7 @@
 #include "map_address.h"
 #include "portable.h"
 #include "rfc6052.h"
+#include "rule_tree.h"
 
 INLINE const struct rule *rule_at(__u32 position)
 {
@@ -25,11 +26,11 @@ INLINE const struct rule *rule_of_psid(__u32 position, __u32 psid)
 }
 
 /* The FMR for a destination: longest IPv4 prefix with an owner for the port, which has `psid`. */
-INLINE const struct rule *rule_towards(__be32 ipv4, __u32 port, __u32 *psid)
+INLINE const struct rule *rule_towards(const struct config *config, __be32 ipv4, __u32 port,
+				       __u32 *psid)
 {
-	struct ipv4_key key = {.length = 32, .address = ipv4};
-	const __u32 *found = kernel_map_lookup(MAP(rule_by_ipv4), &key);
-	__u32 position = found ? *found : 0;
+	__u32 position =
+		find_in_tree(MAP(rule_by_ipv4), &config->ipv4_root, bits_of_ipv4(ipv4), DMR_RULE);
 
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < RULE_CHAIN_MAX && position; i++) {
@@ -59,7 +60,7 @@ INLINE _Bool peer_address(const struct config *config, __be32 ipv4, __u32 port, 
 
 	if (!config->rule_count)
 		return 0;
-	rule = rule_towards(ipv4, port, &psid);
+	rule = rule_towards(config, ipv4, port, &psid);
 	if (!rule)
 		return 0;
 	address_of_bits(map_address_of(rule, host32(ipv4), psid), address);
@@ -83,16 +84,10 @@ INLINE void tunnel_destination(const struct config *config, __be32 ipv4, __u32 p
 }
 
 /* The FMR an IPv6 address is under, DMR_RULE, or NO_RULE. */
-enum { DMR_RULE = 0, NO_RULE = 0xffffffff };
-
-INLINE __u32 rule_of_source(const __be32 address[4])
+INLINE __u32 rule_of_source(const struct config *config, const __be32 address[4])
 {
-	struct ipv6_key key = {.length = 128};
-	const __u32 *found;
-
-	__builtin_memcpy(key.address, address, sizeof(key.address));
-	found = kernel_map_lookup(MAP(rule_by_ipv6), &key);
-	return found ? *found : NO_RULE;
+	return find_in_tree(MAP(rule_by_ipv6), &config->ipv6_root, bits_of_address(address),
+			    NO_RULE);
 }
 
 /* MAP-T: where a packet from this address comes from. What is under the DMR has to be an address
@@ -103,7 +98,7 @@ INLINE __u32 rule_of_translated(const struct config *config, const __be32 addres
 	__u32 rule = from_dmr ? DMR_RULE : NO_RULE;
 
 	if (config->rule_count && (!from_dmr || config->rules_in_dmr))
-		rule = rule_of_source(address);
+		rule = rule_of_source(config, address);
 	return rule == DMR_RULE && has_u_octet(address) ? NO_RULE : rule;
 }
 
@@ -112,7 +107,7 @@ INLINE __u32 rule_of_tunnelled(const struct config *config, const __be32 address
 {
 	if (same_ipv6(address, config->far_end))
 		return DMR_RULE;
-	return config->rule_count ? rule_of_source(address) : NO_RULE;
+	return config->rule_count ? rule_of_source(config, address) : NO_RULE;
 }
 
 /* MAP-T: the IPv4 address that such an IPv6 address stands for, as far as it is known without a

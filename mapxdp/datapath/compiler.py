@@ -22,7 +22,9 @@ from mapxdp.datapath import bytecode_cache
 from mapxdp.errors import HostError
 
 #: Capacities that no program reads: bytecode is the same whatever they are.
-_SIZES_OF_MAPS = frozenset({"EIM_ENTRIES", "PERMISSIONS", "EVENT_BYTES", "RULES", "SHORTCUTS"})
+_SIZES_OF_MAPS = frozenset(
+    {"EIM_ENTRIES", "PERMISSIONS", "EVENT_BYTES", "RULES", "TREE_NODES", "SHORTCUTS"}
+)
 _USER_SPACE_HEADERS = Path("/usr/include")
 _DIAGNOSTIC_LINES = 12
 #: Numbers that no file descriptor has.

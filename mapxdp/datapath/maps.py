@@ -96,6 +96,11 @@ class MapSet:
         """Writes an element of an array."""
         libbpf.update(self.fds[name], _index(index), value)
 
+    def set_values(self, name: str, values: Mapping[int, bytes]) -> None:
+        """Writes these elements of an array."""
+        for index, value in values.items():
+            self.set_value(name, value, index)
+
     def set_entries(self, name: str, entries: Mapping[bytes, bytes]) -> None:
         """Writes these entries of a map that is no array."""
         for key, value in entries.items():

@@ -38,8 +38,7 @@ class BpfPath:
         self._clock = clock
         with ExitStack() as closing:
             domain = settings.domain
-            contract = tables.contract_for(domain.port_set, len(domain.forwarding_rules))
-            maps = MapSet(contract)
+            maps = MapSet(tables.contract_in(domain))
             self._maps = closing.enter_context(maps)
             maps.create(spec.name for spec in maps.contract.maps)
             self._settings = replace(settings, clock=StoppedClock(clock()))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """A domain's forwarding rules as the datapath's maps. Pure: nothing is opened here.
 
-The trie finds the longest IPv4 prefix, but the rule of a port may be that of a shorter one: an
+A tree finds the longest IPv4 prefix, but the rule of a port may be that of a shorter one: an
 explicit PSID has only its own ports, and a shared address has owners for none below 2^(16-a).
 So rules are chained: each names the one to ask next.
 """
@@ -13,24 +13,54 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from mapxdp.contract import Contract
+from mapxdp.datapath import rule_tree
 from mapxdp.errors import InvalidValue
 from mapxdp.model.domain import Domain
 from mapxdp.model.interface_id import InterfaceIdFormat
 from mapxdp.model.rule import Assignment, MappingRule
 
-#: Rules that maps have room for: powers of this, so that few sizes are compiled.
-_CAPACITY_STEP = 16
-
 _IDENTIFIER_SHIFT = {InterfaceIdFormat.RFC7597: 0, InterfaceIdFormat.DRAFT03: 8}
 _LOW = (1 << 64) - 1
 
 
-def capacity_for(count: int) -> int:
-    """Room for ``count`` rules, the DMR, and position 0, which is no rule."""
-    room = _CAPACITY_STEP
-    while room < count + 2:
-        room *= _CAPACITY_STEP
-    return room
+#: Room for what no domain without FMRs has.
+NO_ROOM = {"RULES": 1, "TREE_NODES": 1}
+
+
+def room_for(contract: Contract, domain: Domain) -> dict[str, int]:
+    """What maps have to have room for, to hold the domain's FMRs; position 0 is no rule."""
+    if not domain.forwarding_rules:
+        return NO_ROOM
+    by_ipv4 = rule_tree.nodes_of(contract, dict.fromkeys(_ipv4_prefixes(domain), 0), 0)
+    by_ipv6 = rule_tree.nodes_of(contract, dict.fromkeys(_ipv6_prefixes(domain), 0), 0)
+    return {
+        "RULES": 1 + len(domain.forwarding_rules),
+        "TREE_NODES": max(len(by_ipv4), len(by_ipv6)),
+    }
+
+
+def roots(contract: Contract, domain: Domain) -> dict[str, dict[str, int]]:
+    """Where the trees begin: fields of ``struct config``."""
+    return {
+        "ipv4_root": rule_tree.root_of(contract, _ipv4_prefixes(domain)).values(),
+        "ipv6_root": rule_tree.root_of(contract, _ipv6_prefixes(domain)).values(),
+    }
+
+
+def are_in_dmr(domain: Domain) -> bool:
+    """Whether an FMR's IPv6 prefix is the DMR, or under it."""
+    dmr = domain.dmr
+    return dmr is not None and any(rule.ipv6.subnet_of(dmr) for rule in domain.forwarding_rules)
+
+
+def _ipv4_prefixes(domain: Domain) -> list[IPv4Network]:
+    return [rule.ipv4 for rule in domain.forwarding_rules]
+
+
+def _ipv6_prefixes(domain: Domain) -> list[IPv6Network]:
+    """The DMR is among them only where it has to be told from a rule."""
+    dmr = [domain.dmr] if domain.dmr is not None and are_in_dmr(domain) else []
+    return dmr + [rule.ipv6 for rule in domain.forwarding_rules]
 
 
 def identifier_shift(layout: InterfaceIdFormat) -> int:
@@ -40,11 +70,11 @@ def identifier_shift(layout: InterfaceIdFormat) -> int:
 
 @dataclass
 class RuleMaps:
-    """What goes into the maps: keys and values, and the rules by position."""
+    """What goes into the maps: rules and nodes by position, keys and values."""
 
     rules: dict[int, bytes] = field(default_factory=dict)
-    rule_by_ipv4: dict[bytes, bytes] = field(default_factory=dict)
-    rule_by_ipv6: dict[bytes, bytes] = field(default_factory=dict)
+    rule_by_ipv4: dict[int, bytes] = field(default_factory=dict)
+    rule_by_ipv6: dict[int, bytes] = field(default_factory=dict)
     rule_by_psid: dict[bytes, bytes] = field(default_factory=dict)
 
 
@@ -88,16 +118,18 @@ def rule_maps(contract: Contract, domain: Domain) -> RuleMaps:
     maps = RuleMaps()
     if not domain.forwarding_rules:
         return maps
-    if domain.dmr is not None:
-        maps.rule_by_ipv6[_key(contract, domain.dmr)] = _number(0)
-    positions = dict(enumerate(domain.forwarding_rules, 1))
+    dmr, nothing = contract.number("DMR_RULE"), contract.number("NO_RULE")
+    positions = dict(enumerate(domain.forwarding_rules, dmr + 1))
+    by_ipv6 = dict.fromkeys(_ipv6_prefixes(domain), dmr)
     for position, rule in reversed(positions.items()):  # the first of two alike is left
-        maps.rule_by_ipv6[_key(contract, rule.ipv6)] = _number(position)
+        by_ipv6[rule.ipv6] = position
     heads = _chained(positions)
+    by_ipv4 = {prefix: head.position for prefix, head in heads.items()}
+    maps.rule_by_ipv4 = _packed_nodes(contract, rule_tree.nodes_of(contract, by_ipv4, dmr))
+    maps.rule_by_ipv6 = _packed_nodes(contract, rule_tree.nodes_of(contract, by_ipv6, nothing))
     following: dict[int, int] = {}
     for prefix, head in heads.items():
         _require_short(contract, prefix, head)
-        maps.rule_by_ipv4[_key(contract, prefix)] = _number(head.position)
         group: _Group | None = head
         while group is not None:
             for psid, position in group.by_psid.items():
@@ -164,9 +196,9 @@ def _require_short(contract: Contract, prefix: IPv4Network, head: _Group) -> Non
         )
 
 
-def _key(contract: Contract, prefix: IPv4Network | IPv6Network) -> bytes:
-    layout = contract["ipv4_key" if prefix.version == 4 else "ipv6_key"]
-    return layout.pack(length=prefix.prefixlen, address=prefix.network_address.packed)
+def _packed_nodes(contract: Contract, nodes: list[list[int]]) -> dict[int, bytes]:
+    layout = contract["tree_node"]
+    return {number: layout.pack(next=node) for number, node in enumerate(nodes)}
 
 
 def _number(number: int) -> bytes:

@@ -47,10 +47,9 @@ def port_set_fingerprint(domain: Domain) -> int:
 def write_rules(maps: MapSet, domain: Domain) -> None:
     """Fills new maps of rules: before anything reads them, and once."""
     made = rules.rule_maps(maps.contract, domain)
-    for position, rule in made.rules.items():
-        maps.set_value("rules", rule, position)
-    maps.set_entries("rule_by_ipv4", made.rule_by_ipv4)
-    maps.set_entries("rule_by_ipv6", made.rule_by_ipv6)
+    maps.set_values("rules", made.rules)
+    maps.set_values("rule_by_ipv4", made.rule_by_ipv4)
+    maps.set_values("rule_by_ipv6", made.rule_by_ipv6)
     maps.set_entries("rule_by_psid", made.rule_by_psid)
 
 

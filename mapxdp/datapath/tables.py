@@ -93,10 +93,8 @@ class DatapathSettings:
         return self.ipv4_mtu + self.domain.mode.overhead
 
 
-def contract_for(
-    port_set: PortSet, rule_count: int = 0, shortcuts: int = FEWEST_SHORTCUTS
-) -> Contract:
-    """The contract with room for every port of the set, for each protocol, and for FMRs.
+def contract_for(port_set: PortSet, shortcuts: int = FEWEST_SHORTCUTS) -> Contract:
+    """The contract with room for every port of the set, for each protocol; for no FMRs.
 
     ``shortcuts``: connections that may be accelerated, a power of two.
     """
@@ -110,16 +108,22 @@ def contract_for(
         FLOWS=flows,
         PERMISSIONS=_PERMISSIONS,
         EVENT_BYTES=_EVENT_BYTES,
-        RULES=rules.capacity_for(rule_count),
         SHORTCUTS=shortcuts,
+        **rules.NO_ROOM,
     )
+
+
+def contract_in(domain: Domain, shortcuts: int = FEWEST_SHORTCUTS) -> Contract:
+    """The contract with room for the FMRs of a domain too."""
+    contract = contract_for(domain.port_set, shortcuts)
+    return read_contract(**{**contract.capacities, **rules.room_for(contract, domain)})
 
 
 def contract_of(settings: DatapathSettings) -> Contract:
     """The contract with room for what the settings ask for."""
     domain, accelerator = settings.domain, settings.accelerator
     shortcuts = FEWEST_SHORTCUTS if accelerator is None else accelerator.connections
-    return contract_for(domain.port_set, len(domain.forwarding_rules), shortcuts)
+    return contract_in(domain, shortcuts)
 
 
 def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def config_values(contract: Contract, settings: DatapathSettings) -> dict[str, A
         "virtual_base": virtual_base(domain.port_set),
         "hash_key": settings.hash_key,
         **_accelerator_values(contract, settings),
-        **_mesh_values(domain),
+        **_mesh_values(contract, domain),
         **_policy_values(contract, settings),
         **_translation_values(contract, settings),
     }
@@ -165,8 +169,7 @@ def _accelerator_values(contract: Contract, settings: DatapathSettings) -> dict[
     }
 
 
-def _mesh_values(domain: Domain) -> dict[str, Any]:
-    dmr = domain.dmr
+def _mesh_values(contract: Contract, domain: Domain) -> dict[str, Any]:
     shows_hosts = domain.mode.translates
     host_mask = int(domain.ipv4.hostmask) if shows_hosts else 0
     shown = interface_identifier(domain.interface_id, host_mask, 0)
@@ -175,9 +178,8 @@ def _mesh_values(domain: Domain) -> dict[str, Any]:
         "map_mask": ((1 << 128) - 1 - shown).to_bytes(16, "big"),
         "identifier_shift": rules.identifier_shift(domain.interface_id),
         "rule_count": len(domain.forwarding_rules),
-        "rules_in_dmr": int(
-            dmr is not None and any(rule.ipv6.subnet_of(dmr) for rule in domain.forwarding_rules)
-        ),
+        "rules_in_dmr": int(rules.are_in_dmr(domain)),
+        **rules.roots(contract, domain),
     }
 
 

@@ -429,15 +429,15 @@ def shifting(request: pytest.FixtureRequest, bpf: None) -> Iterator[LoadedCe]:
     """A datapath whose rules are changed under it: tests only, ``up`` makes new maps."""
     own = MappingRule(BMR.ipv6, BMR.ipv4, BMR.ea_length)
     rules = tuple(fmr(f"2001:db8:40{n:02x}::/48", "203.0.113.0/32", 0) for n in range(12))
-    with LoadedCe(mesh(request.param, (own, *rules))) as ce:
+    with LoadedCe(mesh(request.param, (own, *rules)), RULES=64, TREE_NODES=1024) as ce:
         yield ce
 
 
 def learn(ce: LoadedCe, rules: list[MappingRule]) -> Follower:
     own = MappingRule(BMR.ipv6, BMR.ipv4, BMR.ea_length)
-    for name in ("rule_by_ipv4", "rule_by_ipv6", "rule_by_psid"):
-        for key in list(libbpf.keys(ce.maps.fds[name], ce.maps.spec(name).key_size)):
-            libbpf.delete(ce.maps.fds[name], key)
+    by_psid = ce.maps.fds["rule_by_psid"]
+    for key in list(libbpf.keys(by_psid, ce.maps.spec("rule_by_psid").key_size)):
+        libbpf.delete(by_psid, key)
     ce.domain = mesh(ce.domain.mode, (own, *rules))
     state.write_rules(ce.maps, ce.domain)
     ce.reset()
@@ -501,6 +501,33 @@ def test_rules_that_meet(
         assert destination_of(sent) == expected
         answer = from_peer(domain, str(ipv4), port, source_port(sent.packets[0]))
         assert follower.from_wan(answer).reason is Reason.TRANSLATED
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rules_of_every_length(mode: str, bpf: None) -> None:
+    """IPv6 prefixes that part from the first at each bit, and IPv4 prefixes that nest."""
+    own = MappingRule(BMR.ipv6, BMR.ipv4, BMR.ea_length)
+    base = int(IPv6Address("2001:db9::"))
+    rules = tuple(
+        MappingRule(
+            IPv6Network((base | 1 << (128 - length), length)),
+            IPv4Network((f"20.0.{length}.1", min(length - 16, 32)), strict=False),
+            max(48 - length, 0),
+            forwarding=True,
+        )
+        for length in range(33, 129)
+    )
+    with LoadedCe(mesh(mode, (own, *rules))) as ce:
+        follower = Follower(ce)
+        for rule in rules:
+            for ipv4 in {rule.ipv4[0], rule.ipv4[-1]}:
+                towards = select_forwarding_rule(rules, ipv4, 5000)
+                assert towards is not None
+                sent = follower.from_lan(udp(ipv4, 5000))
+                expected = forwarding_destination(towards, ipv4, 5000, ce.domain.interface_id)
+                assert destination_of(sent) == expected
+                answer = from_peer(ce.domain, str(ipv4), 5000, source_port(sent.packets[0]))
+                assert follower.from_wan(answer).reason is Reason.TRANSLATED
 
 
 # Many rules

@@ -44,6 +44,7 @@ class Writer:
             PERMISSIONS=64,
             EVENT_BYTES=1 << 16,
             RULES=16,
+            TREE_NODES=1,
             SHORTCUTS=4,
         )
         self.maps = MapSet(contract)
@@ -163,8 +164,9 @@ def test_ctrl_c_while_reading_is_not_lost(loaded: Writer, ring: RingBuffer) -> N
 
 
 def test_something_else_than_a_ring_buffer(bpf: None) -> None:
-    with MapSet(read_contract(SLOTS=64, EIM_ENTRIES=64, FLOWS=64, PERMISSIONS=64,
-                              EVENT_BYTES=1 << 16, RULES=16, SHORTCUTS=4)) as maps:  # fmt: skip
+    sizes = {"SLOTS": 64, "EIM_ENTRIES": 64, "FLOWS": 64, "PERMISSIONS": 64, "RULES": 1}
+    contract = read_contract(**sizes, EVENT_BYTES=1 << 16, TREE_NODES=1, SHORTCUTS=4)
+    with MapSet(contract) as maps:
         maps.create(["pool"])
         with pytest.raises(OSError, match="ring buffer"):
             RingBuffer(maps.fds["pool"])

@@ -56,8 +56,7 @@ class LoadedCe:
 
     def __init__(self, ce_domain: Domain, **capacities: int) -> None:
         self.domain = ce_domain
-        contract = tables.contract_for(ce_domain.port_set, len(ce_domain.forwarding_rules))
-        contract = read_contract(**contract.capacities | capacities)
+        contract = read_contract(**tables.contract_in(ce_domain).capacities | capacities)
         self.maps = MapSet(contract)
         self.maps.create(spec.name for spec in contract.maps)
         state.write_rules(self.maps, ce_domain)

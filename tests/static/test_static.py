@@ -179,6 +179,7 @@ C_LAYERS = (
         "config.h",
         "scratch.h",
         "counters.h",
+        "rule_tree.h",
         "rules.h",
         "pool.h",
         "event_log.h",

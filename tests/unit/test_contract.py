@@ -25,6 +25,7 @@ CAPACITIES = {
     "PERMISSIONS": 512,
     "EVENT_BYTES": 4096,
     "RULES": 16,
+    "TREE_NODES": 8,
     "SHORTCUTS": 4,
 }
 
@@ -208,13 +209,12 @@ def test_maps_are_as_big_as_the_port_set(slots: int) -> None:
     assert (maps["counters"].value_size, maps["counters"].entries) == (16, 2 * 128)
     assert maps["config"].value_size == 8 + 2 * contract["config"].size
     assert (maps["rules"].value_size, maps["rules"].entries) == (contract["rule"].size, 16)
-    assert maps["rule_by_ipv4"].key_size == 8
-    assert maps["rule_by_ipv6"].key_size == 20
-    assert maps["rule_by_ipv4"].flags == maps["rule_by_ipv6"].flags == 1
+    for name in ("rule_by_ipv4", "rule_by_ipv6"):
+        assert (maps[name].value_size, maps[name].entries) == (64, 8)
+        assert maps[name].flags == 1 << 10
+    assert maps["rule_by_psid"].flags == 1
     assert maps["slots"].flags == maps["flows"].flags == 1 << 10
     assert {spec.name: spec.map_type for spec in maps.values() if spec.map_type != "ARRAY"} == {
-        "rule_by_ipv4": "LPM_TRIE",
-        "rule_by_ipv6": "LPM_TRIE",
         "rule_by_psid": "HASH",
         "eim": "HASH",
         "flow_index": "HASH",

@@ -66,8 +66,7 @@ class Edge:
         self.settings = settings
         self.expected_new = 0
         domain = settings.domain
-        rule_count = len(domain.forwarding_rules)
-        self.maps = MapSet(tables.contract_for(domain.port_set, rule_count))
+        self.maps = MapSet(tables.contract_in(domain))
         self.maps.create(spec.name for spec in self.maps.contract.maps)
         state.write_rules(self.maps, domain)
         self.programs: ProgramSet = programs.load(settings.domain.mode, self.maps, ETHERNET_HEADER)
