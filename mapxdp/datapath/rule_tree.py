@@ -49,6 +49,17 @@ def root_of(contract: Contract, prefixes: Collection[IPv4Network | IPv6Network])
     return Root(first >> (address_length - length), length)
 
 
+def count_of(contract: Contract, prefixes: Collection[IPv4Network | IPv6Network]) -> int:
+    """How many nodes ``nodes_of`` makes: one for each way that goes on behind a step."""
+    root, step = root_of(contract, prefixes), contract.number("TREE_BITS")
+    ways = {
+        (length, int(prefix.network_address) >> (prefix.max_prefixlen - length))
+        for prefix in prefixes
+        for length in range(root.length + step, prefix.prefixlen, step)
+    }
+    return 1 + len(ways)
+
+
 def nodes_of(contract: Contract, ends: Mapping[_Prefix, int], nothing: int) -> list[list[int]]:
     """The nodes of the tree that leads from each prefix to its number, else to ``nothing``."""
     root, end = root_of(contract, ends), contract.number("TREE_END")

@@ -31,11 +31,10 @@ def room_for(contract: Contract, domain: Domain) -> dict[str, int]:
     """What maps have to have room for, to hold the domain's FMRs; position 0 is no rule."""
     if not domain.forwarding_rules:
         return NO_ROOM
-    by_ipv4 = rule_tree.nodes_of(contract, dict.fromkeys(_ipv4_prefixes(domain), 0), 0)
-    by_ipv6 = rule_tree.nodes_of(contract, dict.fromkeys(_ipv6_prefixes(domain), 0), 0)
+    prefixes = _ipv4_prefixes(domain), _ipv6_prefixes(domain)
     return {
         "RULES": 1 + len(domain.forwarding_rules),
-        "TREE_NODES": max(len(by_ipv4), len(by_ipv6)),
+        "TREE_NODES": max(rule_tree.count_of(contract, each) for each in prefixes),
     }
 
 

@@ -54,6 +54,7 @@ def test_the_way_ends_at_the_longest_prefix(
     ends = {prefix: number for number, prefix in enumerate(prefixes, 1)}
     root = rule_tree.root_of(CONTRACT, ends)  # type: ignore[arg-type]  # of one family
     nodes = rule_tree.nodes_of(CONTRACT, ends, NOTHING)  # type: ignore[type-var]
+    assert rule_tree.count_of(CONTRACT, ends) == len(nodes)  # type: ignore[arg-type]
     for bits in asked + [bits for bits, _ in drawn]:
         address = network(bits, 128, family)
         around = [prefix for prefix in ends if address.subnet_of(prefix)]  # type: ignore[arg-type]
