@@ -34,6 +34,7 @@ class Refuser64:
             kind, pointer = _ERRONEOUS_FIELD, ipv6_extension.of(packet).pointer
         elif reason is Reason.SOURCE_INCONSISTENT:
             kind, pointer = _SOURCE_POLICY, None
+            packet = _without_extensions(packet)
         else:
             return ()
         if not _may_be_told(packet) or not self._budget.take():
@@ -56,6 +57,11 @@ class Refuser64:
             destination=destination,
             payload=message,
         ).to_bytes()
+
+
+def _without_extensions(packet: bytes) -> bytes:
+    """As the packet is when it is found out where it comes from."""
+    return ipv6_extension.taken_out(packet) if ipv6_extension.are_in(packet) else packet
 
 
 def _may_be_told(packet: bytes) -> bool:

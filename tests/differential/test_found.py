@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 
 from harness import fragments, packets
-from harness.domains import RULES, domain
+from harness.alterations import altered
+from harness.domains import RULES, domain, mesh
 from harness.exchange import HIGH, lan_packet, port_given
 from harness.follower import Follower
 from harness.fragment_follower import FragmentFollower
@@ -15,8 +16,10 @@ from harness.fragments import Cut, Part, parts_of
 from harness.loaded import LoadedCes
 from harness.packets import SERVER
 from harness.policies import policy, shared, strict
+from harness.traffic import FromWan, downstream_packet
 from mapxdp.datapath.trial import TrialLink
 from mapxdp.reasons import Reason
+from mapxdp.software.wire import next_header_of
 
 PORTS = 15
 MOST = 20
@@ -179,4 +182,22 @@ def test_a_packet_cut_outside_that_is_dropped_leaves_its_buffer(
     follower.advance(100)
     cut, _ = fragments.from_lan("udp", fragments.noise(4000), 40000, 100)
     assert follower.from_lan(cut(Part(1448, 1448, True))).reason is Reason.FRAGMENT_KEPT
+    follower.assert_that_events_agree()
+
+
+def test_a_source_that_is_wrong_behind_extension_headers(
+    loaded_ces: LoadedCes, trial_link: TrialLink
+) -> None:
+    """They are gone by the time that it shows, and so from the error about the packet."""
+    ce = loaded_ces.get(mesh("map-t", RULES[PORTS]), lowest_ipv6_mtu=1280)
+    ce.link = trial_link
+    follower = FragmentFollower(ce)
+    port = next(iter(ce.domain.port_set))
+    step = FromWan("udp", port, "203.0.113.50", HIGH, 0, b"y", b"", 0, 0)
+    packet = altered(downstream_packet(ce.domain, step, port), [("extensions", 0, False)])
+    forged = packet[:23] + bytes([packet[23] ^ 1]) + packet[24:]
+    outcome = follower.from_wan(forged)
+    assert outcome.reason is Reason.SOURCE_INCONSISTENT
+    (error,) = outcome.answers
+    assert next_header_of(error[48:]) == packets.UDP != next_header_of(forged)
     follower.assert_that_events_agree()
