@@ -106,10 +106,16 @@ class TrialLink:
         """Removes the interface and its namespace."""
         self._closing.close()
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Inside its network namespace."""
+        with netns.inside(self._namespace):
+            yield
+
     def run(self, fd: int, frame: bytes, **fields: int) -> Trial:
         """Runs a TC classifier on an Ethernet frame; ``fields`` are of struct __sk_buff."""
         set_fields = context(ifindex=self.ifindex, **fields)
-        with netns.inside(self._namespace), _on_one_cpu():
+        with self.entered(), _on_one_cpu():
             result = self._run(fd, frame, set_fields)
             transmitted, received = self._collected()
         return Trial(result.verdict, result.packet, transmitted, received)

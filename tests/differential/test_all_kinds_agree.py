@@ -23,13 +23,14 @@ from harness.domains import DRAFT_03, LW4O6, RULES, domain, mesh
 from harness.error_traffic import Error
 from harness.fragment_follower import FragmentFollower
 from harness.fragment_traffic import Fragment
-from harness.loaded import LoadedCes
+from harness.loaded import FORCED_ACCELERATOR, LoadedCes
 from harness.mutations import MUTATIONS, Mutation, mutated
 from harness.playing import deliver, last_port, mapping_of, own_address, packet_of, play
 from harness.shortest import shortest
 from harness.traffic import LAST_PORT, Again, FromLan, FromWan
 from mapxdp.datapath.tables import Napt44Kind
 from mapxdp.datapath.trial import TrialLink
+from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.model.domain import Domain
 from mapxdp.model.napt44 import Napt44Policy
 from mapxdp.model.translation import TranslationPolicy
@@ -43,6 +44,15 @@ DOMAINS = {
     "draft-03": (DRAFT_03, None),
     "mesh map-t": (mesh("map-t", RULES[63]), 128),
     "mesh map-e": (mesh("map-e", RULES[63]), 128),
+}
+
+
+#: The same, each packet offered to the accelerator first.
+ACCELERATED = {
+    "map-t tc": ("map-t", AcceleratorHook.TC),
+    "map-e xdp": ("map-e", AcceleratorHook.XDP),
+    "mesh map-t xdp": ("mesh map-t", AcceleratorHook.XDP),
+    "mesh map-e tc": ("mesh map-e", AcceleratorHook.TC),
 }
 
 
@@ -164,14 +174,19 @@ def difference(start: Callable[[], FragmentFollower], steps: Sequence[Step]) -> 
     return None
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+@pytest.mark.parametrize("name", [*DOMAINS, *ACCELERATED])
 def test_everything_mixed(name: str, loaded_ces: LoadedCes, trial_link: TrialLink) -> None:
-    ce_domain, flows = DOMAINS[name]
+    where, hook = ACCELERATED.get(name, (name, FORCED_ACCELERATOR))
+    ce_domain, flows = DOMAINS[where]
+    ce = loaded_ces.get(ce_domain, flows, hook)
+    taken = 0
 
     def started(street: Street) -> FragmentFollower:
+        nonlocal ce
         ce = loaded_ces.get(
             ce_domain,
             flows,
+            hook,
             policy=street.policy,
             translation=street.translation,
             napt44=street.napt44,
@@ -192,11 +207,14 @@ def test_everything_mixed(name: str, loaded_ces: LoadedCes, trial_link: TrialLin
     )
     @given(street=streets(ce_domain))
     def check(street: Street) -> None:
+        nonlocal taken
         start = partial(started, street)
         if difference(start, street.steps) is not None:
             few = shortest(street.steps, lambda steps: difference(start, steps) is not None)
             story = "\n".join(map(str, few))
             without = replace(street, steps=[])
             pytest.fail(f"{without}\n{story}\n{difference(start, few)}", pytrace=False)
+        taken += ce.taken
 
     check()
+    assert (taken > 0) == (hook is not AcceleratorHook.NONE)

@@ -9,18 +9,16 @@ into the LAN is shown to the program that confirms.
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 
 from harness import packets
 from harness.ce import ETHER_TYPE, ETHERNET, WAN_MTU, LoadedCe, without_padding
-from mapxdp import host, netns
+from mapxdp import host
 from mapxdp.datapath import libbpf, programs
 from mapxdp.datapath.libbpf import RunResult
-from mapxdp.datapath.trial import REDIRECTED, Trial, context
+from mapxdp.datapath.trial import REDIRECTED, Trial, TrialLink, context
 from mapxdp.links import ETHERNET_HEADER, open_links
 from mapxdp.model.accelerator import AcceleratorHook, AcceleratorPolicy
 from mapxdp.model.domain import Domain
@@ -35,42 +33,39 @@ _XDP_PASS, _XDP_REDIRECT, _TC_PASS = 2, 4, 0xFFFFFFFF
 
 
 class Router:
-    """The namespace; it goes with the process at the latest."""
+    """The namespace; it goes with the process at the latest. Its WAN is a link for trials."""
 
     def __init__(self, ipv4_mtu: int) -> None:
         with ExitStack() as closing:
-            self._namespace = netns.new()
-            closing.callback(os.close, self._namespace)
-            with netns.inside(self._namespace):
-                self.lan, self.wan = _build(ipv4_mtu)
+            self.link = closing.enter_context(TrialLink())
+            self.wan = self.link.ifindex
+            with self.entered():
+                self.lan = _build(ipv4_mtu)
             self._closing = closing.pop_all()
 
     def close(self) -> None:
         self._closing.close()
 
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        with netns.inside(self._namespace):
-            yield
+    def entered(self) -> AbstractContextManager[None]:
+        return self.link.entered()
 
 
-def _build(ipv4_mtu: int) -> tuple[int, int]:
-    """The indexes of the LAN and the WAN interface."""
+def _build(ipv4_mtu: int) -> int:
+    """The index of the LAN interface."""
     with open_links() as links:
-        for name, own in (("lan", _LAN), ("wan", _WAN)):
-            links.add_veth_pair(name, f"{name}-peer", WAN_MTU)
-            links.set_up(links.find(f"{name}-peer"))
-            _ip(f"link set {name} address {own.hex(':')} up")
-        indexes = links.find("lan").index, links.find("wan").index
+        links.add_veth_pair("lan", "lan-peer", WAN_MTU)
+        links.set_up(links.find("lan-peer"))
+        index = links.find("lan").index
+    for name, own in (("lan", _LAN), ("wan", _WAN)):
+        _ip(f"link set {name} address {own.hex(':')} up")
     host.set_sysctl(host.IPV4_FORWARDING, "1")
-    _ip("addr add 169.254.9.1/24 dev lan")
-    _ip(f"neigh add 169.254.9.9 lladdr {_LAN_ROUTER.hex(':')} dev lan nud permanent")
+    for name, network, to in (("lan", 9, _LAN_ROUTER), ("wan", 8, _GATEWAY)):
+        _ip(f"addr add 169.254.{network}.1/24 dev {name}")
+        _ip(f"neigh add 169.254.{network}.9 lladdr {to.hex(':')} dev {name} nud permanent")
     for prefix in _LAN_HOSTS:
         _ip(f"route add {prefix} via 169.254.9.9 dev lan")
-    _ip("addr add fe80::2/64 dev wan nodad")
-    _ip(f"-6 neigh add fe80::1 lladdr {_GATEWAY.hex(':')} dev wan nud permanent")
-    _ip(f"-4 route add default via inet6 fe80::1 dev wan mtu {ipv4_mtu}")
-    return indexes
+    _ip(f"route add default via 169.254.8.9 dev wan mtu {ipv4_mtu}")
+    return index
 
 
 def _ip(arguments: str) -> None:
@@ -101,14 +96,10 @@ class AcceleratedCe(LoadedCe):
         self.taken = 0
 
     def from_lan(self, packet: bytes, **fields: int) -> Outcome:
-        if self.link is not None:
-            return super().from_lan(packet, **fields)
         taken = self._offered("lan", packet, "DIRECTION_46", fields)
         return taken or super().from_lan(packet, **fields | {"ifindex": self._router.wan})
 
     def from_wan(self, packet: bytes, **fields: int) -> Outcome:
-        if self.link is not None:
-            return super().from_wan(packet, **fields)
         taken = self._offered("wan", packet, "DIRECTION_64", fields)
         if taken:
             return taken
@@ -168,6 +159,8 @@ class AcceleratedCe(LoadedCe):
         return result
 
     def _confirm(self, packet: bytes) -> None:
+        if len(packet) > WAN_MTU:
+            return  # it leaves in pieces, which confirm nothing
         frame = _frame(_LAN_ROUTER + _LAN, ETHER_TYPE[4], packet)
         fd = self.programs.accelerator["confirm"].fd
         with self._router.entered():
@@ -182,7 +175,8 @@ class AcceleratedCe(LoadedCe):
 
     def _tried(self, fd: int, frame: bytes, fields: dict[str, int]) -> Trial:
         if self.link is not None:
-            return super()._tried(fd, frame, fields)
+            fields.pop("ifindex", None)
+            return self._router.link.run(fd, frame, **fields)
         with self._router.entered():
             return super()._tried(fd, frame, fields)
 
