@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-"""Does a library that ends its process end only the child?"""
+"""Does a library that ends its process end only the child, and do several run at a time?"""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
+import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +56,45 @@ def test_a_lock_is_not_held_by_the_child() -> None:
             return True
 
         assert not isolated.run(is_open)
+
+
+def test_results_come_back_in_order_whoever_ends_first(tmp_path: Path) -> None:
+    """The first waits for the second: they run at the same time."""
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def waits_for(other: Path, own: Path) -> str:
+        own.touch()
+        while not other.exists():
+            time.sleep(0.001)
+        return own.name
+
+    functions = [partial(waits_for, second, first), partial(waits_for, first, second)]
+    assert isolated.run_all(functions, 2) == ["first", "second"]
+
+
+def test_no_more_run_at_a_time_than_asked_for(tmp_path: Path) -> None:
+    def alone() -> None:
+        mark = tmp_path / "at work"
+        mark.mkdir()  # fails where it is there already
+        time.sleep(0.01)
+        mark.rmdir()
+
+    assert isolated.run_all([alone] * 4, 1) == [None] * 4
+
+
+def test_the_first_to_fail_ends_the_others(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def hangs() -> None:
+        started.write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def fails() -> None:
+        while not (started.exists() and started.read_text()):
+            time.sleep(0.001)
+        raise ValueError("no")
+
+    with pytest.raises(isolated.Raised, match="no"):
+        isolated.run_all([hangs, fails], 2)
+    with pytest.raises(ChildProcessError):  # it has been waited for, too
+        os.waitpid(int(started.read_text()), os.WNOHANG)
