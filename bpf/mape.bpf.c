@@ -5,18 +5,16 @@
  *   mape_46_…       see hook_tc_46.h
  *   mape_64         TC ingress, and what it tail-calls:
  *   mape_64_…       see hook_tc_extension.h
- *   mape_64_error   ICMP errors in the tunnel, and ICMPv6 errors about it
  *   mape_control    run by the control plane
+ *
+ * Errors and fragments: mape_rare.bpf.c.
  */
 #include "emit_mape.h"
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
-#include "hook_tc_error_mape.h"
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
-#include "hook_tc_pieces_mape.h"
-#include "hook_tc_pieces_mape_64.h"
 #include "translate64.h"
 
 INLINE enum reason encapsulate_and_emit_46(struct __sk_buff *skb, const struct tc_upstream *up,
@@ -78,39 +76,9 @@ PROGRAM int mape_46_mss(struct __sk_buff *skb)
 	return tc_mss(skb, DIRECTION_46);
 }
 
-PROGRAM int mape_46_error(struct __sk_buff *skb)
-{
-	return tc_error_46(skb, is_encapsulatable_46, tc_encapsulate_error_46);
-}
-
-PROGRAM int mape_46_fragment(struct __sk_buff *skb)
-{
-	return tc_fragment_46(skb);
-}
-
 PROGRAM int mape_46_first(struct __sk_buff *skb)
 {
 	return tc_upstream(skb, tc_port_46, encapsulate_and_emit_46);
-}
-
-PROGRAM int mape_46_abandon(struct __sk_buff *skb)
-{
-	return tc_abandon_46(skb);
-}
-
-PROGRAM int mape_46_pieces(struct __sk_buff *skb)
-{
-	const struct mode_46 mode = {
-		.depart = depart_encapsulated,
-		.follow = follow_encapsulated,
-	};
-
-	return tc_pieces_46(skb, mode);
-}
-
-PROGRAM int mape_46_send(struct __sk_buff *skb)
-{
-	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
 }
 
 PROGRAM int mape_control(struct __sk_buff *skb)
@@ -202,24 +170,4 @@ INLINE enum reason decapsulate_other_and_emit_64(struct __sk_buff *skb, struct t
 PROGRAM int mape_64_other(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, decapsulate_other_and_emit_64);
-}
-
-PROGRAM int mape_64_error(struct __sk_buff *skb)
-{
-	return tc_downstream_once(skb, tc_error_64);
-}
-
-PROGRAM int mape_64_fragment(struct __sk_buff *skb)
-{
-	return tc_fragment_64(skb, keep_or_decapsulate);
-}
-
-PROGRAM int mape_64_pieces(struct __sk_buff *skb)
-{
-	return tc_fragment_64(skb, decapsulate_fragment_64);
-}
-
-PROGRAM int mape_64_send(struct __sk_buff *skb)
-{
-	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

@@ -5,18 +5,16 @@
  *   mapt_46_…       see hook_tc_46.h and hook_tc_prepare.h
  *   mapt_64         TC ingress, and what it tail-calls:
  *   mapt_64_…       see hook_tc_extension.h
- *   mapt_64_error   ICMPv6 errors, whoever sent them
  *   mapt_control    run by the control plane
+ *
+ * Errors and fragments: mapt_rare.bpf.c.
  */
 #include "emit_mapt.h"
 #include "hook_tc_around.h"
 #include "hook_tc_control.h"
-#include "hook_tc_error_mapt.h"
 #include "hook_tc_extension.h"
 #include "hook_tc_mss.h"
 #include "hook_tc_other.h"
-#include "hook_tc_pieces_mapt.h"
-#include "hook_tc_pieces_mapt_64.h"
 #include "hook_tc_prepare.h"
 #include "translate64.h"
 
@@ -92,39 +90,9 @@ PROGRAM int mapt_46_checksum(struct __sk_buff *skb)
 	return tc_checksum(skb);
 }
 
-PROGRAM int mapt_46_error(struct __sk_buff *skb)
-{
-	return tc_error_46(skb, is_translatable_46, tc_translate_error_46);
-}
-
-PROGRAM int mapt_46_fragment(struct __sk_buff *skb)
-{
-	return tc_fragment_46(skb);
-}
-
 PROGRAM int mapt_46_first(struct __sk_buff *skb)
 {
 	return tc_upstream(skb, tc_port_46, translate_and_emit_46);
-}
-
-PROGRAM int mapt_46_abandon(struct __sk_buff *skb)
-{
-	return tc_abandon_46(skb);
-}
-
-PROGRAM int mapt_46_pieces(struct __sk_buff *skb)
-{
-	const struct mode_46 mode = {
-		.depart = depart_translated,
-		.follow = follow_translated,
-	};
-
-	return tc_pieces_46(skb, mode);
-}
-
-PROGRAM int mapt_46_send(struct __sk_buff *skb)
-{
-	return tc_send(skb, DIRECTION_46, ETHERTYPE_IPV6, 0);
 }
 
 PROGRAM int mapt_control(struct __sk_buff *skb)
@@ -239,24 +207,4 @@ INLINE enum reason translate_other_and_emit_64(struct __sk_buff *skb, struct tc_
 PROGRAM int mapt_64_other(struct __sk_buff *skb)
 {
 	return tc_downstream_once(skb, translate_other_and_emit_64);
-}
-
-PROGRAM int mapt_64_error(struct __sk_buff *skb)
-{
-	return tc_downstream_once(skb, tc_translate_error_64);
-}
-
-PROGRAM int mapt_64_fragment(struct __sk_buff *skb)
-{
-	return tc_fragment_64(skb, keep_or_translate);
-}
-
-PROGRAM int mapt_64_pieces(struct __sk_buff *skb)
-{
-	return tc_fragment_64(skb, translate_fragment_64);
-}
-
-PROGRAM int mapt_64_send(struct __sk_buff *skb)
-{
-	return tc_send(skb, DIRECTION_64, ETHERTYPE_IPV4, BPF_F_INGRESS);
 }

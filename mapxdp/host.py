@@ -37,6 +37,11 @@ def require_kernel(release: str | None = None) -> None:
         )
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may use: no more can be done at a time."""
+    return len(os.sched_getaffinity(0))
+
+
 def sysctl(name: str) -> str:
     """A kernel setting of this network namespace."""
     with refusals(f"the kernel setting {name} cannot be read", _remedy(name)):

@@ -12,11 +12,12 @@ import os
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from mapxdp import bpf_source, isolated
+from mapxdp import bpf_source, host, isolated
 from mapxdp.contract import Contract
 from mapxdp.datapath import bytecode_cache
 from mapxdp.errors import HostError
@@ -34,20 +35,37 @@ _LOAD_64 = 0x18
 _PSEUDO_MAPS = (1, 2)  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
 
 
+class _Unit(NamedTuple):
+    """What bytecode is made of: a text, the compiler's flags, the programs that are wanted of it,
+    and what the text may include."""
+
+    text: str
+    flags: tuple[str, ...]
+    programs: tuple[str, ...]
+    digest: str
+
+
+#: What this process has compiled, or read.
+_known: dict[_Unit, dict[str, bytes]] = {}
+
+
 def compile_programs(
-    source: str,
-    programs: Iterable[str],
+    sources: Mapping[str, Iterable[str]],
     contract: Contract,
     l2_length: int,
     map_fds: Mapping[str, int],
 ) -> dict[str, bytes]:
-    """Compiles ``bpf/<source>``; the bytecode of each of ``programs``, for the maps given.
+    """Compiles ``bpf/<source>`` for each of the sources, as many at a time as there are CPUs.
 
-    ``l2_length`` is the length of the link-layer header: 14, or 0 on links without one.
-    HostError where bcc or the headers are missing, or the text does not compile.
+    The bytecode, for the maps given, of the programs that are asked for of each. ``l2_length`` is
+    the length of the link-layer header: 14, or 0 on links without one. HostError where bcc or the
+    headers are missing, or a text does not compile.
     """
-    text = f'#line 1 "{source}"\n{bpf_source.read(source)}'
-    return compile_text(text, programs, contract, l2_length, map_fds)
+    texts = {
+        f'#line 1 "{source}"\n{bpf_source.read(source)}': programs
+        for source, programs in sources.items()
+    }
+    return _compile_texts(texts, contract, l2_length, map_fds)
 
 
 def compile_text(
@@ -61,13 +79,27 @@ def compile_text(
 
     bcc takes programs only from the text itself, not from what it includes.
     """
+    return _compile_texts({text: programs}, contract, l2_length, map_fds)
+
+
+def _compile_texts(
+    texts: Mapping[str, Iterable[str]],
+    contract: Contract,
+    l2_length: int,
+    map_fds: Mapping[str, int],
+) -> dict[str, bytes]:
     stand_ins = {name: _STAND_IN + number for number, name in enumerate(sorted(map_fds))}
     sizes = {name: n for name, n in contract.capacities.items() if name not in _SIZES_OF_MAPS}
     defines = {**sizes, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
     defines |= {f"FD_{name}": number for name, number in stand_ins.items()}
-    flags = [f"-D{name}={value}" for name, value in defines.items()] + _include_flags()
-    whole = text + contract.assertions()
-    bytecode = _bytecode(whole, tuple(flags), tuple(programs), bpf_source.digest())
+    flags = (*(f"-D{name}={value}" for name, value in defines.items()), *_include_flags())
+    assertions, digest = contract.assertions(), bpf_source.digest()
+    bytecode = _bytecode(
+        [
+            _Unit(text + assertions, flags, tuple(programs), digest)
+            for text, programs in texts.items()
+        ]
+    )
     fds = {number: map_fds[name] for name, number in stand_ins.items()}
     return {name: _with_maps(code, fds) for name, code in bytecode.items()}
 
@@ -90,28 +122,29 @@ def _source(registers: int) -> int:
 
 def forget() -> None:
     """Compiles anew what comes next."""
-    _bytecode.cache_clear()
+    _known.clear()
 
 
-@lru_cache(maxsize=32)
-def _bytecode(
-    text: str, flags: tuple[str, ...], programs: tuple[str, ...], _digest: str
-) -> dict[str, bytes]:
-    """Compiles, unless that was done before; HostError with the compiler's words."""
-    key = bytecode_cache.key_of(text, flags, programs, _digest)
-    known = None if key is None else bytecode_cache.read(key)
-    if known is not None:
-        return known
-    made = _compiled(text, flags, programs)
-    if key is not None:
-        bytecode_cache.write(key, made)
-    return made
+def _bytecode(units: Sequence[_Unit]) -> dict[str, bytes]:
+    """Compiles what was not compiled before; HostError with the compiler's words."""
+    keys = {unit: bytecode_cache.key_of(*unit) for unit in units if unit not in _known}
+    for unit, key in keys.items():
+        stored = None if key is None else bytecode_cache.read(key)
+        if stored is not None:
+            _known[unit] = stored
+    missing = [unit for unit in units if unit not in _known]
+    for unit, made in zip(missing, _compiled(missing), strict=True):
+        _known[unit] = made
+        key = keys[unit]
+        if key is not None:
+            bytecode_cache.write(key, made)
+    return {name: code for unit in units for name, code in _known[unit].items()}
 
 
-def _compiled(text: str, flags: tuple[str, ...], programs: tuple[str, ...]) -> dict[str, bytes]:
-    """Compiles, in a child process."""
+def _compiled(units: Sequence[_Unit]) -> list[dict[str, bytes]]:
+    """Compiles, each unit in a child process."""
     try:
-        return isolated.run(lambda: _compile(text, list(flags), list(programs)))
+        return isolated.run_all([partial(_compile, unit) for unit in units], host.usable_cpus())
     except isolated.Raised as raised:
         if isinstance(raised.error, ImportError):
             raise _bcc_is_missing(raised.error) from raised
@@ -138,13 +171,13 @@ def _include_flags() -> list[str]:
     ]
 
 
-def _compile(text: str, flags: list[str], programs: list[str]) -> dict[str, bytes]:
+def _compile(unit: _Unit) -> dict[str, bytes]:
     """In a child process: LLVM ends the process where it cannot go on."""
     os.environ["BCC_KERNEL_SOURCE"] = str(bpf_source.bpf_directory() / "compat")
     import bcc
 
-    module = bcc.BPF(text=text.encode(), cflags=flags)
-    return {name: module.dump_func(name.encode()) for name in programs}
+    module = bcc.BPF(text=unit.text.encode(), cflags=list(unit.flags))
+    return {name: module.dump_func(name.encode()) for name in unit.programs}
 
 
 def _bcc_is_missing(error: ImportError) -> HostError:

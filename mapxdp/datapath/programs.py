@@ -29,22 +29,25 @@ _STEPS = (
     "46_refuse",
     "46_other",
     "46_mss",
+    "46_first",
+    "64_extension",
+    "64_other",
+    "64_mss",
+)
+#: Those that only translation needs (bpf/hook_tc_prepare.h).
+_STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")
+#: Those of a text of their own (bpf/mapt_rare.bpf.c).
+_RARE_STEPS = (
     "46_error",
     "46_fragment",
-    "46_first",
     "46_pieces",
     "46_send",
     "46_abandon",
     "64_error",
-    "64_extension",
-    "64_other",
-    "64_mss",
     "64_fragment",
     "64_pieces",
     "64_send",
 )
-#: Those that only translation needs (bpf/hook_tc_prepare.h).
-_STEPS_OF_TRANSLATION = ("46_options", "46_checksum", "64_refuse")
 
 
 #: The accelerator's programs (bpf/mapt_accelerator.bpf.c): where each is attached, and to what
@@ -95,15 +98,18 @@ def load(
     """
     prefix = "mapt" if mode.translates else "mape"
     entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]
-    tail_called = _tail_called(mode, prefix)
+    steps = _STEPS + (_STEPS_OF_TRANSLATION if mode.translates else ())
+    tail_called = {f"{prefix}_{step}": _place(*step.split("_")) for step in (*steps, *_RARE_STEPS)}
     places = {entries[0]: "PROGRAM_ENTRY", entries[1]: "PROGRAM_ENTRY_64", **tail_called}
     shortcuts = {at: f"{prefix}_{step}" for at, step in _ACCELERATOR[accelerator].items()}
+    sources = {
+        f"{prefix}.bpf.c": [*entries, *(f"{prefix}_{step}" for step in steps)],
+        f"{prefix}_rare.bpf.c": [f"{prefix}_{step}" for step in _RARE_STEPS],
+    }
+    if shortcuts:
+        sources[f"{prefix}_accelerator.bpf.c"] = list(shortcuts.values())
     with ExitStack() as failed:
-        loaded = _load(failed, f"{prefix}.bpf.c", [*entries, *tail_called], maps, l2_length)
-        around: dict[str, LoadedProgram] = {}
-        if shortcuts:
-            source = f"{prefix}_accelerator.bpf.c"
-            around = _load(failed, source, list(shortcuts.values()), maps, l2_length)
+        loaded = _load(failed, sources, maps, l2_length)
         for name, entry in places.items():
             fd = loaded[name].fd.to_bytes(4, sys.byteorder)
             maps.set_value("programs", fd, maps.contract.number(entry))
@@ -113,27 +119,21 @@ def load(
         downstream=loaded[entries[1]],
         control=loaded[entries[2]],
         tail_called=tuple(loaded[name] for name in tail_called),
-        accelerator={at: around[name] for at, name in shortcuts.items()},
+        accelerator={at: loaded[name] for at, name in shortcuts.items()},
     )
 
 
 def _load(
-    failed: ExitStack, source: str, names: list[str], maps: MapSet, l2_length: int
+    failed: ExitStack, sources: Mapping[str, list[str]], maps: MapSet, l2_length: int
 ) -> dict[str, LoadedProgram]:
-    """Programs of one text, by name; ``failed`` closes them."""
-    bytecode = compile_programs(source, names, maps.contract, l2_length, maps.fds)
+    """Programs of the texts of ``bpf/``, by name; ``failed`` closes them."""
+    bytecode = compile_programs(sources, maps.contract, l2_length, maps.fds)
     loaded: dict[str, LoadedProgram] = {}
-    for name in names:
+    for name, code in bytecode.items():
         load_one = libbpf.load_xdp_program if "_xdp_" in name else libbpf.load_program
-        loaded[name] = load_one(name, bytecode[name])
+        loaded[name] = load_one(name, code)
         failed.callback(os.close, loaded[name].fd)
     return loaded
-
-
-def _tail_called(mode: Mode, prefix: str) -> dict[str, str]:
-    """Names of the tail-called programs, and of where the others look for them."""
-    steps = _STEPS + (_STEPS_OF_TRANSLATION if mode.translates else ())
-    return {f"{prefix}_{step}": _place(*step.split("_")) for step in steps}
 
 
 def _place(direction: str, step: str) -> str:

@@ -38,7 +38,7 @@ class Stretcher:
             MapSpec("on_trial", "PROG_ARRAY", "__u32", 4, "__u32", 4, 1, 0)
         )
         maps = {"trial": self._frame, "on_trial": self._program}
-        bytecode = compile_programs("trial.bpf.c", ["stretch"], contract, 0, maps)
+        bytecode = compile_programs({"trial.bpf.c": ["stretch"]}, contract, 0, maps)
         self._stretch = libbpf.load_program("stretch", bytecode["stretch"]).fd
 
     def __enter__(self) -> Stretcher:

@@ -246,8 +246,10 @@ C_LAYERS = (
     },
     {
         "mapt.bpf.c",
+        "mapt_rare.bpf.c",
         "mapt_accelerator.bpf.c",
         "mape.bpf.c",
+        "mape_rare.bpf.c",
         "mape_accelerator.bpf.c",
         "trial.bpf.c",
     },
