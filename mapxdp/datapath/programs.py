@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from mapxdp import host
 from mapxdp.datapath import libbpf
 from mapxdp.datapath.compiler import compile_programs
 from mapxdp.datapath.libbpf import LoadedProgram
@@ -128,12 +130,16 @@ def _load(
 ) -> dict[str, LoadedProgram]:
     """Programs of the texts of ``bpf/``, by name; ``failed`` closes them."""
     bytecode = compile_programs(sources, maps.contract, l2_length, maps.fds)
-    loaded: dict[str, LoadedProgram] = {}
-    for name, code in bytecode.items():
-        load_one = libbpf.load_xdp_program if "_xdp_" in name else libbpf.load_program
-        loaded[name] = load_one(name, code)
-        failed.callback(os.close, loaded[name].fd)
-    return loaded
+
+    def load_one(name: str) -> LoadedProgram:
+        load = libbpf.load_xdp_program if "_xdp_" in name else libbpf.load_program
+        program = load(name, bytecode[name])
+        failed.callback(os.close, program.fd)
+        return program
+
+    # The verifier takes nearly all of the time, and verifies for several threads at a time.
+    with ThreadPoolExecutor(host.usable_cpus()) as pool:
+        return dict(zip(bytecode, pool.map(load_one, bytecode), strict=True))
 
 
 def _place(direction: str, step: str) -> str:
