@@ -16,6 +16,7 @@ from mapxdp import config as configuration
 from mapxdp import host, netns, nftables, record
 from mapxdp.bringup import accelerator, software, tc
 from mapxdp.bringup import plan as planning
+from mapxdp.bringup import prepare as preparing
 from mapxdp.bringup.plan import Say
 from mapxdp.config import ConfigFile, DatapathKind
 from mapxdp.datapath import bpffs, instance
@@ -42,6 +43,15 @@ def _up(file: ConfigFile, namespace: str | None, say: Say) -> Record:
             return software.bring_up(plan, links, former, say)
         host.require_kernel()
         return tc.bring_up(plan, links, former, say)
+
+
+def prepare(path: Path, namespace: str | None, say: Say) -> None:
+    """Compiles what ``up`` will need, and changes nothing else."""
+    host.require_root()
+    config = configuration.load(path).config
+    planning.refuse_unsupported(config)
+    with netns.entered(namespace), open_links() as links:
+        preparing.prepare(config, links, say)
 
 
 def reload(path: Path, namespace: str | None, say: Say) -> Record:

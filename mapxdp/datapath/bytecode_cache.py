@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 """Bytecode that was compiled before, by what it was made of.
 
-Compiling takes some ten seconds, loading one. A router that starts with the text, the settings
-and the compiler it had last time need not compile again. Nothing depends on it: what cannot be
-read or written is compiled.
+Compiling takes some seconds, loading less than one. A router that starts with the text, the
+settings and the compiler it had last time need not compile again. Nothing depends on it: what
+cannot be read or written is compiled.
 """
 
 from __future__ import annotations
@@ -68,6 +68,12 @@ def key_of(*parts: object) -> str | None:
     return hashlib.sha256(repr((compiler.origin, made, parts)).encode()).hexdigest()
 
 
+def directory() -> Path | None:
+    """Where the bytecode is kept; None where it is not."""
+    name = os.environ.get(DIRECTORY_VARIABLE, _DIRECTORY)
+    return Path(name) if name else None
+
+
 def _path(key: str) -> Path | None:
-    directory = os.environ.get(DIRECTORY_VARIABLE, _DIRECTORY)
-    return Path(directory) / f"{key}.json" if directory else None
+    kept_in = directory()
+    return kept_in / f"{key}.json" if kept_in else None

@@ -61,11 +61,7 @@ def compile_programs(
     the length of the link-layer header: 14, or 0 on links without one. HostError where bcc or the
     headers are missing, or a text does not compile.
     """
-    texts = {
-        f'#line 1 "{source}"\n{bpf_source.read(source)}': programs
-        for source, programs in sources.items()
-    }
-    return _compile_texts(texts, contract, l2_length, map_fds)
+    return _compile_texts(_texts(sources), contract, l2_length, map_fds)
 
 
 def compile_text(
@@ -82,24 +78,61 @@ def compile_text(
     return _compile_texts({text: programs}, contract, l2_length, map_fds)
 
 
+def prepare_programs(
+    sources: Mapping[str, Iterable[str]], contract: Contract, l2_length: int
+) -> None:
+    """Compiles what ``compile_programs`` will be asked for, for all the maps of the contract.
+
+    HostError if another process will not find it.
+    """
+    stand_ins = _stand_ins(spec.name for spec in contract.maps)
+    units = _units(_texts(sources), contract, l2_length, stand_ins)
+    _bytecode(units)
+    for unit in units:
+        key = bytecode_cache.key_of(*unit)
+        if key is None or bytecode_cache.read(key) is None:
+            raise HostError(
+                f"the bytecode cannot be kept in {bytecode_cache.directory() or 'nowhere'}",
+                f"let {bytecode_cache.DIRECTORY_VARIABLE} name a directory that only root writes",
+            )
+
+
+def _texts(sources: Mapping[str, Iterable[str]]) -> dict[str, Iterable[str]]:
+    """The programs wanted of each text; what the compiler says of a text names its file."""
+    return {
+        f'#line 1 "{source}"\n{bpf_source.read(source)}': programs
+        for source, programs in sources.items()
+    }
+
+
+def _stand_ins(maps: Iterable[str]) -> dict[str, int]:
+    return {name: _STAND_IN + number for number, name in enumerate(sorted(maps))}
+
+
+def _units(
+    texts: Mapping[str, Iterable[str]],
+    contract: Contract,
+    l2_length: int,
+    stand_ins: Mapping[str, int],
+) -> list[_Unit]:
+    sizes = {name: n for name, n in contract.capacities.items() if name not in _SIZES_OF_MAPS}
+    defines = {**sizes, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
+    defines |= {f"FD_{name}": number for name, number in stand_ins.items()}
+    flags = (*(f"-D{name}={value}" for name, value in defines.items()), *_include_flags())
+    assertions, digest = contract.assertions(), bpf_source.digest()
+    return [
+        _Unit(text + assertions, flags, tuple(programs), digest) for text, programs in texts.items()
+    ]
+
+
 def _compile_texts(
     texts: Mapping[str, Iterable[str]],
     contract: Contract,
     l2_length: int,
     map_fds: Mapping[str, int],
 ) -> dict[str, bytes]:
-    stand_ins = {name: _STAND_IN + number for number, name in enumerate(sorted(map_fds))}
-    sizes = {name: n for name, n in contract.capacities.items() if name not in _SIZES_OF_MAPS}
-    defines = {**sizes, "L2_LENGTH": l2_length, "MAPXDP_BCC": 1}
-    defines |= {f"FD_{name}": number for name, number in stand_ins.items()}
-    flags = (*(f"-D{name}={value}" for name, value in defines.items()), *_include_flags())
-    assertions, digest = contract.assertions(), bpf_source.digest()
-    bytecode = _bytecode(
-        [
-            _Unit(text + assertions, flags, tuple(programs), digest)
-            for text, programs in texts.items()
-        ]
-    )
+    stand_ins = _stand_ins(map_fds)
+    bytecode = _bytecode(_units(texts, contract, l2_length, stand_ins))
     fds = {number: map_fds[name] for name, number in stand_ins.items()}
     return {name: _with_maps(code, fds) for name, code in bytecode.items()}
 

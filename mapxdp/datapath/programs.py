@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from mapxdp import host
+from mapxdp.contract import Contract
 from mapxdp.datapath import libbpf
-from mapxdp.datapath.compiler import compile_programs
+from mapxdp.datapath.compiler import compile_programs, prepare_programs
 from mapxdp.datapath.libbpf import LoadedProgram
 from mapxdp.datapath.maps import MapSet
 from mapxdp.model.accelerator import AcceleratorHook
 from mapxdp.model.domain import Mode
 
+#: What is attached upstream and downstream, and what the control plane runs.
+_ENTRIES = ("46", "64", "control")
 #: The tail-called programs of every mode (bpf/hook_tc_46.h, bpf/hook_tc_extension.h), by
 #: direction and step.
 _STEPS = (
@@ -98,20 +101,14 @@ def load(
 
     ``l2_length`` is the length of the interface's link-layer header: see ``Link.l2_length``.
     """
-    prefix = "mapt" if mode.translates else "mape"
-    entries = [f"{prefix}_46", f"{prefix}_64", f"{prefix}_control"]
-    steps = _STEPS + (_STEPS_OF_TRANSLATION if mode.translates else ())
-    tail_called = {f"{prefix}_{step}": _place(*step.split("_")) for step in (*steps, *_RARE_STEPS)}
+    prefix = _prefix(mode)
+    entries = [f"{prefix}_{entry}" for entry in _ENTRIES]
+    steps = (*_steps(mode), *_RARE_STEPS)
+    tail_called = {f"{prefix}_{step}": _place(*step.split("_")) for step in steps}
     places = {entries[0]: "PROGRAM_ENTRY", entries[1]: "PROGRAM_ENTRY_64", **tail_called}
     shortcuts = {at: f"{prefix}_{step}" for at, step in _ACCELERATOR[accelerator].items()}
-    sources = {
-        f"{prefix}.bpf.c": [*entries, *(f"{prefix}_{step}" for step in steps)],
-        f"{prefix}_rare.bpf.c": [f"{prefix}_{step}" for step in _RARE_STEPS],
-    }
-    if shortcuts:
-        sources[f"{prefix}_accelerator.bpf.c"] = list(shortcuts.values())
     with ExitStack() as failed:
-        loaded = _load(failed, sources, maps, l2_length)
+        loaded = _load(failed, _sources(mode, accelerator), maps, l2_length)
         for name, entry in places.items():
             fd = loaded[name].fd.to_bytes(4, sys.byteorder)
             maps.set_value("programs", fd, maps.contract.number(entry))
@@ -123,6 +120,14 @@ def load(
         tail_called=tuple(loaded[name] for name in tail_called),
         accelerator={at: loaded[name] for at, name in shortcuts.items()},
     )
+
+
+def prepare(
+    mode: Mode, contract: Contract, l2_length: int, accelerators: Iterable[AcceleratorHook]
+) -> None:
+    """Compiles what ``load`` will need, whichever of the ``accelerators`` it is asked for."""
+    for accelerator in accelerators:
+        prepare_programs(_sources(mode, accelerator), contract, l2_length)
 
 
 def _load(
@@ -140,6 +145,26 @@ def _load(
     # The verifier takes nearly all of the time, and verifies for several threads at a time.
     with ThreadPoolExecutor(host.usable_cpus()) as pool:
         return dict(zip(bytecode, pool.map(load_one, bytecode), strict=True))
+
+
+def _prefix(mode: Mode) -> str:
+    return "mapt" if mode.translates else "mape"
+
+
+def _steps(mode: Mode) -> tuple[str, ...]:
+    """What is tail-called in the text of the entries."""
+    return _STEPS + (_STEPS_OF_TRANSLATION if mode.translates else ())
+
+
+def _sources(mode: Mode, accelerator: AcceleratorHook) -> dict[str, list[str]]:
+    """The texts of ``bpf/``, and the programs of each."""
+    prefix = _prefix(mode)
+    texts = {
+        f"{prefix}.bpf.c": (*_ENTRIES, *_steps(mode)),
+        f"{prefix}_rare.bpf.c": _RARE_STEPS,
+        f"{prefix}_accelerator.bpf.c": tuple(_ACCELERATOR[accelerator].values()),
+    }
+    return {text: [f"{prefix}_{name}" for name in names] for text, names in texts.items() if names}
 
 
 def _place(direction: str, step: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from harness.domains import domain
 from mapxdp import host, isolated
 from mapxdp.datapath import bytecode_cache, compiler, tables
+from mapxdp.errors import HostError
 
 WAN = {"mapt.bpf.c": ["mapt_46", "mapt_64"], "mapt_rare.bpf.c": ["mapt_46_error"]}
 
@@ -57,6 +58,24 @@ def test_each_text_is_kept_on_disk_by_itself(compiled: list[list[str]]) -> None:
     again = compile_programs({**WAN, "mapt_accelerator.bpf.c": ["mapt_tc_lan"]})
     assert compiled[1:] == [["mapt_tc_lan"]]
     assert made.items() < again.items()
+
+
+def test_what_was_prepared_is_there_for_any_maps(compiled: list[list[str]]) -> None:
+    contract = tables.contract_for(domain("map-t").port_set)
+    compiler.prepare_programs(WAN, contract, 14)
+    compiler.forget()
+    maps = {spec.name: 100 + number for number, spec in enumerate(contract.maps)}
+    compiler.compile_programs(WAN, contract, 14, maps)
+    assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("directory", ["", "/proc/nowhere"])
+def test_preparing_in_vain_is_an_error(
+    compiled: list[list[str]], monkeypatch: pytest.MonkeyPatch, directory: str
+) -> None:
+    monkeypatch.setenv(bytecode_cache.DIRECTORY_VARIABLE, directory)
+    with pytest.raises(HostError, match=f"cannot be kept in {directory or 'nowhere'}"):
+        compiler.prepare_programs(WAN, tables.contract_for(domain("map-t").port_set), 14)
 
 
 def test_as_many_at_a_time_as_there_are_cpus(
