@@ -22,6 +22,8 @@ _JITED_LENGTH, _VERIFIED, _INFO_SIZE = 16, 216, 256
 _RETURN = struct.Struct("=BBhIBBhi")
 _MOVE, _EXIT = 0xB7, 0x95
 _DISCARDED = 0
+#: Of the packet that comes back, which is not taken: else what the last run's was is the limit.
+_ANY_LENGTH = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class SingleRuns:
     def __init__(self, fd: int, frame: bytes, context: bytes) -> None:
         self._fd = fd
         self._run = libbpf.library().bpf_prog_test_run_opts
-        self._options = libbpf.TestRunOptions(
+        self.options = libbpf.TestRunOptions(
             sz=ctypes.sizeof(libbpf.TestRunOptions),
             data_in=frame,
             data_size_in=len(frame),
@@ -66,12 +68,13 @@ class SingleRuns:
             ctx_size_in=len(context),
             repeat=1,
         )
-        self._reference = ctypes.byref(self._options)
+        self._reference = ctypes.byref(self.options)
 
     def take(self, count: int, verdict: int) -> list[int]:
         """ns of each of ``count`` runs that gave this verdict."""
-        taken, options = [], self._options
+        taken, options = [], self.options
         for _ in range(count):
+            options.data_size_out = _ANY_LENGTH
             if self._run(self._fd, self._reference) < 0:
                 code = ctypes.get_errno()
                 raise HostError(
