@@ -94,14 +94,18 @@ INLINE _Bool flow_port(const struct applicant *applicant, __u16 *port)
 	return 1;
 }
 
+/* A newcomer comes and leaves again between two steps of another CPU, and that so many times in a
+ * row: nobody does. */
+enum { TRIES_TO_TAKE = 8 };
+
 /* Makes a shared slot without flows dying, and exclusively ours. A newcomer that came and left
- * again meanwhile could not do it: the second try is for him. */
+ * again meanwhile could not do it: another try is for him. */
 INLINE _Bool take_unused(struct mapping *slot)
 {
 	const __u64 shared = (__u64)SLOT_SHARED << OWNER_STATE_SHIFT;
 
-#pragma clang loop unroll(full)
-	for (__u32 tries = 0; tries < 2; tries++) {
+#pragma clang loop unroll(disable)
+	for (__u32 tries = 0; tries < TRIES_TO_TAKE; tries++) {
 		if (!swap_owner(slot, shared, (__u64)SLOT_DYING << OWNER_STATE_SHIFT))
 			return 0;
 		if (!READ_ONCE(slot->flow_count))
