@@ -18,7 +18,7 @@ from mapxdp.datapath import instance, libbpf, observe, state, tables
 from mapxdp.datapath.maps import MapSet
 
 #: One for each direction of a connection.
-_TABLES = ("shortcuts_46", "shortcuts_64")
+TABLES = ("shortcuts_46", "shortcuts_64")
 _UNTIL = struct.Struct("=I")  # the lower half of ``life``
 _LONG_OVER = 0
 
@@ -41,7 +41,7 @@ def opened(name: str, config: Config, is_accelerated: bool) -> Iterator[MapSet]:
     policy = config.accelerator if is_accelerated else None
     room = tables.FEWEST_SHORTCUTS if policy is None else policy.connections
     with MapSet(tables.contract_for(config.domain.port_set, shortcuts=room)) as maps:
-        maps.open_pinned((*_TABLES, "config"), instance.pinned(name))
+        maps.open_pinned((*TABLES, "config"), instance.pinned(name))
         yield maps
 
 
@@ -58,7 +58,7 @@ def live(maps: MapSet, table: str) -> list[Shortcut]:
 
 def confirmed(maps: MapSet) -> int:
     """Directions of connections that may take a shortcut now."""
-    return sum(shortcut.is_confirmed for table in _TABLES for shortcut in live(maps, table))
+    return sum(shortcut.is_confirmed for table in TABLES for shortcut in live(maps, table))
 
 
 def end_all(maps: MapSet) -> int:
@@ -68,14 +68,14 @@ def end_all(maps: MapSet) -> int:
     does not.
     """
     ended = confirmed(maps)
-    for table in _TABLES:
+    for table in TABLES:
         _end_all_in(maps.fds[table], maps.contract["shortcut"])
     return ended
 
 
 def end_all_of(name: str, layout: Struct) -> None:
     """The same for a running instance, whatever the size of its tables."""
-    for table in _TABLES:
+    for table in TABLES:
         fd = libbpf.open_pinned(instance.pinned(name) / table)
         try:
             _end_all_in(fd, layout)

@@ -20,7 +20,7 @@ from harness.ce import LoadedCe, inconsistencies
 from harness.loaded import LoadedCes
 from harness.packets import HOST, SERVER
 from mapxdp import cli, record
-from mapxdp.datapath import bpffs, control, instance, libbpf, observe, state
+from mapxdp.datapath import bpffs, control, instance, libbpf, observe, shortcuts, state
 from mapxdp.datapath.clock import TickClock
 from mapxdp.datapath.maps import STATE_MAPS
 from mapxdp.model.napt44 import Forward, LogLevel, Napt44Policy
@@ -68,7 +68,7 @@ def running(
     run = bpffs.new_run(directory)
     run.mkdir(parents=True)
     try:
-        for pin in (*STATE_MAPS, "config"):
+        for pin in (*STATE_MAPS, *shortcuts.TABLES, "config"):
             libbpf.pin(ce.maps.fds[pin], run / pin)
         libbpf.pin(ce.programs.control.fd, run / instance.CONTROL_PIN)
         bpffs.make_current(run)
