@@ -81,7 +81,11 @@ class AcceleratedCe(LoadedCe):
         self.taken = 0
         #: Whether packets are offered to the accelerator where copies are looked at, too.
         self.offers_on_link = False
-        super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
+        try:
+            super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
+        except BaseException:
+            self._router.close()
+            raise
 
     def close(self) -> None:
         self._router.close()
