@@ -193,7 +193,7 @@ def test_everything_mixed(name: str, loaded_ces: LoadedCes, trial_link: TrialLin
             lowest_ipv6_mtu=street.lowest_ipv6_mtu,
             mss=street.mss,
         )
-        ce.link, ce.offers_on_link = trial_link, True
+        ce.link = trial_link
         return FragmentFollower(ce)
 
     # A failure is made short here: hypothesis knows nothing of steps, and needs minutes.

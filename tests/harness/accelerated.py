@@ -77,15 +77,8 @@ class AcceleratedCe(LoadedCe):
 
     def __init__(self, ce_domain: Domain, hook: AcceleratorHook, **capacities: int) -> None:
         self._hook = hook
+        super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
         self._router = Router(ce_domain.ipv4_mtu(WAN_MTU))
-        self.taken = 0
-        #: Whether packets are offered to the accelerator where copies are looked at, too.
-        self.offers_on_link = False
-        try:
-            super().__init__(ce_domain, **{"SHORTCUTS": 1024} | capacities)
-        except BaseException:
-            self._router.close()
-            raise
 
     def close(self) -> None:
         self._router.close()
@@ -102,14 +95,10 @@ class AcceleratedCe(LoadedCe):
         self.taken = 0
 
     def from_lan(self, packet: bytes, **fields: int) -> Outcome:
-        if self.link is not None and not self.offers_on_link:
-            return super().from_lan(packet, **fields)
         taken = self._offered("lan", packet, "DIRECTION_46", fields)
         return taken or super().from_lan(packet, **fields | {"ifindex": self._router.wan})
 
     def from_wan(self, packet: bytes, **fields: int) -> Outcome:
-        if self.link is not None and not self.offers_on_link:
-            return super().from_wan(packet, **fields)
         taken = self._offered("wan", packet, "DIRECTION_64", fields)
         if taken:
             return taken
@@ -184,8 +173,6 @@ class AcceleratedCe(LoadedCe):
         return counted
 
     def _tried(self, fd: int, frame: bytes, fields: dict[str, int]) -> Trial:
-        if self.link is not None and not self.offers_on_link:
-            return super()._tried(fd, frame, fields)
         if self.link is not None:
             fields.pop("ifindex", None)
             return self._router.link.run(fd, frame, **fields)

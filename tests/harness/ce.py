@@ -65,7 +65,6 @@ class LoadedCe:
         self.link: TrialLink | None = None
         #: Packets that took a shortcut: there is none here.
         self.taken = 0
-        self.offers_on_link = False
         self.reset()
 
     def load_programs(self) -> ProgramSet:

@@ -51,7 +51,6 @@ class LoadedCes:
                 self._loaded[which] = AcceleratedCe(ce_domain, hook, **capacities)
         ce = self._loaded[which]
         ce.link = None
-        ce.offers_on_link = False
         ce.reset(**changes)
         return ce
 
