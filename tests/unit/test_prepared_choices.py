@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness import router
 from mapxdp import config
 from mapxdp.bringup.prepare import prepare
 from mapxdp.datapath import programs
@@ -15,19 +16,8 @@ from mapxdp.errors import HostError
 from mapxdp.links import Link, Links
 from mapxdp.model.accelerator import AcceleratorHook
 
-CONFIG = """
-[ce]
-name = "home"
-wan = "wan"
-mode = "map-t"
-end_user_prefix = "2001:db8:12:3400::/56"
-dmr = "2001:db8:ffff::/64"
-{}
-[[rule]]
-ipv6 = "2001:db8::/40"
-ipv4 = "192.0.2.0/24"
-ea_length = 16
-"""
+#: With room for more in its first table, or behind it.
+CONFIG = router.CONFIG.format(name="home").replace("\n[[rule]]", "{}\n[[rule]]")
 LAN = 'lan = ["lan"]\n'
 ETHERNET, PPP = 1, 512
 
